@@ -1,0 +1,1 @@
+"""Numbered SQL migrations; they run on a ClickHouse server and on chDB alike."""

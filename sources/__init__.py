@@ -1,0 +1,1 @@
+"""Where events come from besides tills: data sets and files."""

@@ -1,0 +1,1 @@
+"""Faust agents: decode, one kernel call, sinks, acknowledge."""
