@@ -12,7 +12,7 @@ CHECKED = os.environ.get("TILLSTREAM_CHECKED") == "1"
 
 setup(
     ext_modules=cythonize(
-        [Extension(f"tillstream.kernels.{name}", [f"kernels/{name}.pyx"]) for name in ("spread",)],
+        [Extension(f"tillstream.kernels.{name}", [f"kernels/{name}.pyx"]) for name in ("award", "columns", "reversal")],
         include_path=["kernels"],
         compiler_directives={
             "language_level": 3,

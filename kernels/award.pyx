@@ -1,0 +1,421 @@
+# cython: overflowcheck=False
+"""What a batch of receipts earns, exact, without the GIL (DESIGN.md §5).
+
+In, per receipt r: lines first[r] .. first[r+1]-1 and the sum of its points tenders; per line: amount, quantity_milli, line_no; and, as bits
+per rule, which rules the receipt and each of its lines leave open:
+
+    first     |0    |3  |5          receipts
+    amount    |a|a|a|a|a| ...       lines, minor units
+    line_bits |W|W|W|W|W| ...       W words of 64 bits a line
+
+Out, groups of parts: one group per receipt and rule that gave points, one part per line that got some:
+
+    group: receipt, rule, basis, award before the cap, parts from .. to
+    part:  place of the line in its receipt, points
+
+Products of two 64-bit factors are taken in 128 bits; sums and results are checked, and a receipt that would overflow gets status OVERFLOW
+and no points: an error, never a wrong number. (The compiler's own overflow checks, which know no 128 bits, are off here.)
+"""
+
+from libc.stdlib cimport free, malloc, realloc
+from libc.string cimport memset
+
+include "checked.pxi"
+include "spread.pxi"
+
+cdef enum:
+    OK = 0
+    OVERFLOW = 1
+    NO_MEMORY = 2
+
+cdef enum Form:
+    PER_AMOUNT = 0
+    PER_ITEM = 1
+    PER_LINE = 2
+    FIXED = 3
+    STEPS = 4
+    MULTIPLY = 5
+
+cdef enum:
+    FLOOR = 0
+    HALF_UP = 1
+    CEIL = 2
+
+cdef enum:
+    STACK_ALL = 0
+    STACK_BEST = 1
+    STACK_FIRST = 2
+
+
+cdef struct Group:
+    int64_t basis
+    int64_t award
+    int32_t receipt
+    int32_t rule
+    Py_ssize_t part_from
+    Py_ssize_t part_to
+
+
+cdef struct Part:
+    int64_t points
+    int32_t place
+
+
+cdef class Awards:
+    """The groups and parts of one batch; `status[r]` is 0, or 1 where receipt r overflowed."""
+
+    cdef Group* groups
+    cdef Part* parts
+    cdef Py_ssize_t groups_n, groups_room, parts_n, parts_room
+    cdef readonly list status
+    cdef readonly Py_ssize_t receipts_n
+
+    def __cinit__(self):
+        self.groups = NULL
+        self.parts = NULL
+
+    def __dealloc__(self):
+        free(self.groups)
+        free(self.parts)
+
+    @property
+    def parts_count(self):
+        """Line-and-rule pairs that got points."""
+        return self.parts_n
+
+    def by_receipt(self):
+        """Per receipt a list of (rule row, basis, award before the cap, places, points); places and points are parallel lists."""
+        cdef list result = [[] for _ in range(self.receipts_n)]
+        cdef list places, points
+        cdef Group* group
+        cdef Py_ssize_t g, p
+        for g in range(self.groups_n):
+            group = &self.groups[g]
+            if group.part_from == group.part_to:
+                continue
+            places, points = [], []
+            for p in range(group.part_from, group.part_to):
+                places.append(self.parts[p].place)
+                points.append(self.parts[p].points)
+            (<list> result[group.receipt]).append((group.rule, group.basis, group.award, places, points))
+        return result
+
+    cdef int add_group(self, int32_t receipt, int32_t rule, int64_t basis, int64_t award) noexcept nogil:
+        cdef Group* larger
+        cdef Group* group
+        if self.groups_n == self.groups_room:
+            self.groups_room = 2 * self.groups_room + 1024
+            larger = <Group*> realloc(self.groups, self.groups_room * sizeof(Group))
+            if larger == NULL:
+                return NO_MEMORY
+            self.groups = larger
+        group = &self.groups[self.groups_n]
+        group.receipt, group.rule, group.basis, group.award = receipt, rule, basis, award
+        group.part_from = group.part_to = self.parts_n
+        self.groups_n += 1
+        return OK
+
+    cdef int add_part(self, int32_t place, int64_t points) noexcept nogil:
+        cdef Part* larger
+        if self.parts_n == self.parts_room:
+            self.parts_room = 2 * self.parts_room + 4096
+            larger = <Part*> realloc(self.parts, self.parts_room * sizeof(Part))
+            if larger == NULL:
+                return NO_MEMORY
+            self.parts = larger
+        self.parts[self.parts_n].place = place
+        self.parts[self.parts_n].points = points
+        self.parts_n += 1
+        self.groups[self.groups_n - 1].part_to = self.parts_n
+        return OK
+
+
+cdef struct Receipt:
+    # One receipt as the rules see it, and the scratch room that judging it takes.
+    Py_ssize_t n
+    const int64_t* amount
+    const int64_t* quantity
+    const int64_t* line_no
+    const uint64_t* line_bits
+    int64_t total
+    int64_t positions
+    int64_t* net
+    int32_t* place
+    int64_t* weight
+    int64_t* number
+    int64_t* part
+    int64_t* given
+    Remainder* remainder
+
+
+cdef class Kernel:
+    """The compiled rules as C arrays; `award` judges batches by them. Built from `rules.CompiledRules`."""
+
+    cdef readonly object compiled
+    cdef readonly Py_ssize_t rules_n, words
+    cdef const int64_t[::1] form, numerator, divisor, rounding, cap, group, stacking, exclusive, gross, source
+    cdef const int64_t[::1] min_amount, min_positions, lines_min_amount, lines_min_quantity, steps_first, steps_count
+    cdef const int64_t[::1] step_min, step_points
+    cdef int64_t[::1] best_award
+    cdef Py_ssize_t[::1] best_group
+
+    def __init__(self, compiled):
+        from array import array
+        self.compiled = compiled
+        columns = compiled.columns
+        self.rules_n, self.words = len(compiled.rules), compiled.words
+        self.form, self.numerator, self.divisor = columns["form"], columns["numerator"], columns["divisor"]
+        self.rounding, self.cap, self.group = columns["rounding"], columns["cap"], columns["group"]
+        self.stacking, self.exclusive, self.gross = columns["stacking"], columns["exclusive"], columns["gross"]
+        self.source, self.min_amount = columns["source"], columns["min_amount"]
+        self.min_positions, self.lines_min_amount = columns["min_positions"], columns["lines_min_amount"]
+        self.lines_min_quantity = columns["lines_min_quantity"]
+        self.steps_first, self.steps_count = columns["steps_first"], columns["steps_count"]
+        self.step_min = compiled.step_min if len(compiled.step_min) else array("q", [0])
+        self.step_points = compiled.step_points if len(compiled.step_points) else array("q", [0])
+        self.best_award = array("q", bytes(8 * (self.rules_n + 1)))
+        self.best_group = array("q", bytes(8 * (self.rules_n + 1)))
+
+    def award(
+        self,
+        const int64_t[::1] first,
+        const int64_t[::1] tender,
+        const uint64_t[::1] receipt_bits,
+        const int64_t[::1] amount,
+        const int64_t[::1] quantity,
+        const int64_t[::1] line_no,
+        const uint64_t[::1] line_bits,
+    ):
+        """The points of a batch.
+
+        Args:
+            first: int64[receipts + 1], where each receipt's lines begin; rises from 0 to the number of lines.
+            tender: int64[receipts], minor units paid with points, at most the receipt's total.
+            receipt_bits: uint64[receipts * words], rules that store, date and time of day leave open.
+            amount, quantity, line_no: int64[lines], not negative.
+            line_bits: uint64[lines * words], rules that goods and kind leave open.
+
+        Raises:
+            ValueError: the arrays' lengths do not fit each other, or a number is out of its range.
+            MemoryError: there is no room for the result.
+        """
+        cdef Py_ssize_t n = first.shape[0] - 1, lines = amount.shape[0], longest
+        cdef Awards awards = Awards()
+        cdef Receipt receipt
+        cdef Py_ssize_t r
+        cdef int status
+        longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
+        awards.receipts_n = n
+        awards.status = [OK] * n
+        cdef void* room = self.take_room(&receipt, max(1, longest))
+        if room == NULL:
+            raise MemoryError
+        try:
+            for r in range(n):
+                receipt.n = first[r + 1] - first[r]
+                if receipt.n == 0:
+                    continue
+                receipt.amount, receipt.quantity = &amount[first[r]], &quantity[first[r]]
+                receipt.line_no, receipt.line_bits = &line_no[first[r]], &line_bits[first[r] * self.words]
+                with nogil:
+                    status = self.judge(awards, &receipt, <int32_t> r, tender[r], &receipt_bits[r * self.words])
+                if status == NO_MEMORY:
+                    raise MemoryError
+                if status == OVERFLOW:
+                    awards.status[r] = OVERFLOW
+        finally:
+            free(room)
+        return awards
+
+    cdef Py_ssize_t check(
+        self, const int64_t[::1] first, const int64_t[::1] tender, const uint64_t[::1] receipt_bits, const int64_t[::1] amount,
+        const int64_t[::1] quantity, const int64_t[::1] line_no, const uint64_t[::1] line_bits,
+    ) except -1:
+        """Refuses arrays that do not fit each other; the lines of the longest receipt."""
+        cdef Py_ssize_t n = first.shape[0] - 1, lines = amount.shape[0], longest = 0, i
+        if n < 0 or first[0] != 0 or first[n] != lines:
+            raise ValueError("first: must rise from 0 to the number of lines")
+        if quantity.shape[0] != lines or line_no.shape[0] != lines or line_bits.shape[0] != lines * self.words:
+            raise ValueError("amount, quantity, line_no, line_bits: lengths differ")
+        if tender.shape[0] != n or receipt_bits.shape[0] != n * self.words:
+            raise ValueError("tender, receipt_bits: lengths do not fit `first`")
+        for i in range(n):
+            if first[i + 1] < first[i] or tender[i] < 0:
+                raise ValueError("first must rise, tender must not be negative")
+            longest = max(longest, first[i + 1] - first[i])
+        for i in range(lines):
+            if amount[i] < 0 or quantity[i] < 0 or line_no[i] < 0:
+                raise ValueError(f"line {i}: amount, quantity and line_no must not be negative")
+        return longest
+
+    cdef void* take_room(self, Receipt* receipt, Py_ssize_t longest) noexcept:
+        """One block for all scratch columns of the longest receipt; NULL without memory."""
+        cdef Py_ssize_t columns = 4 * longest + self.rules_n * longest
+        cdef char* room = <char*> malloc(columns * 8 + longest * (sizeof(Remainder) + sizeof(int32_t)))
+        if room == NULL:
+            return NULL
+        receipt.net = <int64_t*> room
+        receipt.weight = receipt.net + longest
+        receipt.number = receipt.weight + longest
+        receipt.part = receipt.number + longest
+        receipt.given = receipt.part + longest
+        receipt.remainder = <Remainder*> (receipt.given + self.rules_n * longest)
+        receipt.place = <int32_t*> (receipt.remainder + longest)
+        return room
+
+    cdef int judge(
+        self, Awards awards, Receipt* receipt, int32_t index, int64_t tender, const uint64_t* bits
+    ) noexcept nogil:
+        """Rule by rule in their order; on overflow the receipt's groups are taken back."""
+        cdef Py_ssize_t k, groups_before = awards.groups_n, parts_before = awards.parts_n
+        cdef int status = self.open_receipt(receipt, tender)
+        for k in range(self.rules_n):
+            self.best_group[k] = -1
+        for k in range(self.rules_n):
+            if status != OK:
+                break
+            if not (bits[k >> 6] >> (k & 63)) & 1:
+                continue
+            if receipt.total < self.min_amount[k] or receipt.positions < self.min_positions[k]:
+                continue
+            status = self.judge_rule(awards, receipt, index, k)
+            if status < 0:
+                status = OK
+                break
+        if status == OVERFLOW:
+            awards.groups_n, awards.parts_n = groups_before, parts_before
+        return status
+
+    cdef int open_receipt(self, Receipt* receipt, int64_t tender) noexcept nogil:
+        """Totals, and what of each line was not paid with points."""
+        cdef Py_ssize_t i
+        cdef int64_t quantities = 0
+        receipt.total = 0
+        receipt.positions = 0
+        for i in range(receipt.n):
+            if receipt.amount[i] > INT64_MAX - receipt.total or receipt.quantity[i] > INT64_MAX - quantities:
+                return OVERFLOW
+            receipt.total += receipt.amount[i]
+            quantities += receipt.quantity[i]
+            receipt.positions += receipt.quantity[i] > 0
+            receipt.net[i] = receipt.amount[i]
+        if tender > receipt.total:
+            return OVERFLOW
+        if tender > 0:
+            spread_over(tender, receipt.amount, receipt.line_no, receipt.n, receipt.part, receipt.remainder)
+            for i in range(receipt.n):
+                receipt.net[i] -= receipt.part[i]
+        memset(receipt.given, 0, self.rules_n * receipt.n * sizeof(int64_t))
+        return OK
+
+    cdef int judge_rule(self, Awards awards, Receipt* receipt, int32_t index, Py_ssize_t k) noexcept nogil:
+        """One rule on one receipt: eligible lines, basis, award, cap, stacking, spread. -1: nothing after it may apply."""
+        cdef Py_ssize_t i, chosen, g
+        cdef int64_t basis = 0, award = 0, capped
+        cdef int status
+        chosen = self.choose(receipt, k, &basis)
+        if chosen == 0:
+            return OK
+        g = self.group[k]
+        if g >= 0 and self.stacking[k] == STACK_FIRST and self.best_group[g] >= 0:
+            return OK
+        status = self.award_of(receipt, k, chosen, basis, &award)
+        if status != OK:
+            return status
+        capped = award if self.cap[k] < 0 or award < self.cap[k] else self.cap[k]
+        if g >= 0 and self.stacking[k] == STACK_BEST and self.best_group[g] >= 0:
+            if capped <= self.best_award[g]:
+                return OK
+            self.withdraw(awards, receipt, self.best_group[g])
+        if awards.add_group(index, <int32_t> k, basis, award) != OK:
+            return NO_MEMORY
+        if g >= 0:
+            self.best_group[g] = awards.groups_n - 1
+            self.best_award[g] = capped
+        spread_over(capped, receipt.weight, receipt.number, chosen, receipt.part, receipt.remainder)
+        for i in range(chosen):
+            if receipt.part[i] > 0:
+                receipt.given[k * receipt.n + receipt.place[i]] = receipt.part[i]
+                if awards.add_part(receipt.place[i], receipt.part[i]) != OK:
+                    return NO_MEMORY
+        return -1 if self.exclusive[k] else OK
+
+    cdef Py_ssize_t choose(self, Receipt* receipt, Py_ssize_t k, int64_t* basis) noexcept nogil:
+        """Gathers the eligible lines of rule k: their places, weights and numbers. 0 where they do not come to the rule's minima."""
+        cdef Py_ssize_t i, chosen = 0, word = k >> 6
+        cdef int shift = k & 63
+        cdef int64_t amount = 0, quantity = 0
+        cdef const int64_t* net = receipt.amount if self.gross[k] else receipt.net
+        for i in range(receipt.n):
+            if (receipt.line_bits[i * self.words + word] >> shift) & 1:
+                receipt.place[chosen] = <int32_t> i
+                receipt.weight[chosen] = net[i]
+                receipt.number[chosen] = receipt.line_no[i]
+                basis[0] += net[i]
+                amount += receipt.amount[i]
+                quantity += receipt.quantity[i]
+                chosen += 1
+        if amount < self.lines_min_amount[k] or quantity < self.lines_min_quantity[k]:
+            return 0
+        return chosen
+
+    cdef int award_of(self, Receipt* receipt, Py_ssize_t k, Py_ssize_t chosen, int64_t basis, int64_t* award) noexcept nogil:
+        """The award before its cap, by the rule's form."""
+        cdef int64_t form = self.form[k], count = 0
+        cdef int128 exact
+        cdef Py_ssize_t i
+        if form == FIXED:
+            award[0] = self.numerator[k]
+            return OK
+        if form == STEPS:
+            award[0] = self.step_of(k, basis)
+            return OK
+        if form == PER_AMOUNT:
+            return self.rounded(k, <int128> basis * <int128> self.numerator[k], award)
+        if form == MULTIPLY:
+            for i in range(chosen):
+                count += receipt.given[self.source[k] * receipt.n + receipt.place[i]]
+            return self.rounded(k, <int128> count * <int128> self.numerator[k], award)
+        if form == PER_LINE:
+            count = chosen // self.divisor[k]
+        else:
+            for i in range(chosen):
+                count += receipt.quantity[receipt.place[i]] // 1000 // self.divisor[k]
+        exact = <int128> count * <int128> self.numerator[k]
+        if exact > <int128> INT64_MAX:
+            return OVERFLOW
+        award[0] = <int64_t> exact
+        return OK
+
+    cdef int64_t step_of(self, Py_ssize_t k, int64_t basis) noexcept nogil:
+        """Points of the highest minimum that `basis` reaches; the minima rise."""
+        cdef Py_ssize_t i
+        cdef int64_t points = 0
+        for i in range(self.steps_first[k], self.steps_first[k] + self.steps_count[k]):
+            if self.step_min[i] > basis:
+                break
+            points = self.step_points[i]
+        return points
+
+    cdef int rounded(self, Py_ssize_t k, int128 product, int64_t* award) noexcept nogil:
+        """product / divisor, rounded as the rule says; half up as floor((2 * product + divisor) / (2 * divisor))."""
+        cdef int128 divisor = <int128> self.divisor[k], result
+        if self.rounding[k] == CEIL:
+            result = (product + divisor - 1) / divisor
+        elif self.rounding[k] == HALF_UP:
+            result = (2 * product + divisor) / (2 * divisor)
+        elif product <= <int128> INT64_MAX:
+            award[0] = <int64_t> product // self.divisor[k]
+            return OK
+        else:
+            result = product / divisor
+        if result > <int128> INT64_MAX:
+            return OVERFLOW
+        award[0] = <int64_t> result
+        return OK
+
+    cdef void withdraw(self, Awards awards, Receipt* receipt, Py_ssize_t loser) noexcept nogil:
+        """Takes back what the best rule of a group so far gave."""
+        cdef Group* group = &awards.groups[loser]
+        memset(&receipt.given[group.rule * receipt.n], 0, receipt.n * sizeof(int64_t))
+        group.part_to = group.part_from

@@ -1,0 +1,138 @@
+"""CloudEvents 1.0 in structured JSON mode: one type per event, told apart by `type` (DESIGN.md §4).
+
+In: the bytes of one record. Out: a typed event, or a `Malformed` that names the field by its path. Unknown fields are ignored here and
+kept in the bytes, which travel on unchanged.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+from tillstream.schemas.fields import Identifier, Instant
+from tillstream.schemas.members import Enrolled, IdentityAdded, Tick
+from tillstream.schemas.receipts import Return, Sale, Tender, Void
+
+EVENT_BYTES_MAX = 1_000_000
+"""Larger events are malformed: the longest lawful receipt (5,000 lines) stays below, and Kafka's own default limit is 1 MiB."""
+
+YEARS = range(1970, 2200)
+"""Receipts outside are a till with a broken clock; inside, no date arithmetic of a program can overflow."""
+
+
+class Envelope(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """The attributes of a CloudEvent; `source` and `id` together are unique."""
+
+    specversion: Literal["1.0"]
+    id: Identifier
+    source: Identifier
+    time: Instant
+
+
+class SaleEvent(Envelope, frozen=True, kw_only=True, tag="receipt.sale"):
+    data: Sale
+
+
+class ReturnEvent(Envelope, frozen=True, kw_only=True, tag="receipt.return"):
+    data: Return
+
+
+class VoidEvent(Envelope, frozen=True, kw_only=True, tag="receipt.void"):
+    data: Void
+
+
+class EnrolledEvent(Envelope, frozen=True, kw_only=True, tag="member.enrolled"):
+    data: Enrolled
+
+
+class IdentityAddedEvent(Envelope, frozen=True, kw_only=True, tag="member.identity_added"):
+    data: IdentityAdded
+
+
+class TickEvent(Envelope, frozen=True, kw_only=True, tag="clock.tick"):
+    data: Tick
+
+
+ReceiptEvent = SaleEvent | ReturnEvent | VoidEvent
+MemberEvent = EnrolledEvent | IdentityAddedEvent
+Event = SaleEvent | ReturnEvent | VoidEvent | EnrolledEvent | IdentityAddedEvent | TickEvent
+
+
+class Malformed(Exception):
+    """An event that can't be taken: `code` names the kind of fault, `path` the field, the message says what is wrong with it."""
+
+    def __init__(self, code: str, path: str, message: str) -> None:
+        super().__init__(f"{path}: {message}")
+        self.code = code
+        self.path = path
+        self.message = message
+
+
+_decoder = msgspec.json.Decoder(Event)
+
+
+def decode(raw: bytes) -> Event:
+    """The typed event in `raw`.
+
+    Raises:
+        Malformed: the bytes are no event of ours; `path` is as precise as the fault allows, `$` for the whole.
+
+    >>> decode(b'{"specversion": "1.0"}')
+    Traceback (most recent call last):
+    ...
+    tillstream.schemas.events.Malformed: $: Object missing required field `type`
+    """
+    if len(raw) > EVENT_BYTES_MAX:
+        raise Malformed("too_large", "$", f"{len(raw)} bytes, at most {EVENT_BYTES_MAX} are allowed")
+    try:
+        event = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        raise Malformed("invalid", path.rstrip("`") or "$", message) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("not_json", "$", str(error)) from None
+    if isinstance(event, SaleEvent | ReturnEvent):
+        check_receipt(event.data)
+    elif not isinstance(event, TickEvent) and event.time.year not in YEARS:
+        raise Malformed("invalid", "$.time", f"the year {event.time.year} is not in {YEARS.start}-{YEARS.stop - 1}")
+    return event
+
+
+def check_receipt(receipt: Sale | Return) -> None:
+    """What the types alone cannot say: distinct line numbers, sums within 64 bits, tenders within the total, a sane clock.
+
+    Raises:
+        Malformed: naming the first field that is wrong.
+    """
+    lines = receipt.lines
+    if len({line.line_no for line in lines}) != len(lines):
+        raise _repeated_line(receipt)
+    if receipt.issued_at.year not in YEARS:
+        raise Malformed(
+            "invalid", "$.data.issued_at", f"the year {receipt.issued_at.year} is not in {YEARS.start}-{YEARS.stop - 1}"
+        )
+    if receipt.tenders:
+        check_points_tenders(receipt.tenders, sum([line.amount for line in lines]))
+
+
+def check_points_tenders(tenders: Sequence[Tender], total: int) -> None:
+    """A points tender above the sum of the lines' `amount` is malformed (DESIGN.md §5)."""
+    paid = sum(tender.amount for tender in tenders if tender.type == "points")
+    if paid > total:
+        raise Malformed("invalid", "$.data.tenders", f"points tenders of {paid} pay more than the lines' {total}")
+
+
+def _repeated_line(receipt: Sale | Return) -> Malformed:
+    seen: set[int] = set()
+    for index, line in enumerate(receipt.lines):
+        if line.line_no in seen:
+            break
+        seen.add(line.line_no)
+    return Malformed("invalid", f"$.data.lines[{index}].line_no", f"line_no {line.line_no} occurs twice")
+
+
+def instant_text(moment: datetime) -> str:
+    """RFC 3339 in UTC, as our own events carry it."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

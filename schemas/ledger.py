@@ -1,0 +1,171 @@
+"""What the ledger topic carries: above all `ledger.posted`, one event per posting, and the entries that it holds (DESIGN.md §3, §7).
+
+A posting is everything that one source event did to one account. Its entries stand in columns, grouped by what they share, so that a
+12-line receipt under ten rules is one record of about a kilobyte and not sixty. `entries()` lays them out one by one.
+"""
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+EntryKind = Literal[
+    "accrual", "reversal", "hold", "capture", "release", "redemption", "expiry", "adjustment", "transfer"
+]
+
+
+class Entries(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Entries of one kind, rule and lot. Columns are parallel; `reverses` holds entry numbers within the posting `reverses_posting`.
+
+    `basis` (minor units) and `award` (points before the cap) are what the rule worked on: they let `explain` show the formula.
+    `spent_on` is the local date of a redemption, also on the reversals that give it back; `uncovered` marks one beyond the balance.
+    """
+
+    kind: EntryKind
+    unit: str
+    points: list[int]
+    line_no: list[int] = []
+    rule_id: str | None = None
+    expires_on: str | None = None
+    spent_on: str | None = None
+    reverses: list[int] = []
+    uncovered: bool = False
+    basis: int | None = None
+    award: int | None = None
+
+
+class Posting(Struct, frozen=True, omit_defaults=True):
+    """The data of `ledger.posted`.
+
+    `posting_id` is the hexadecimal natural key of the source event, `digest` the hash of its data, `offset` its place in the same
+    partition of `transactions` (in `simulate`: its line), `day` its local date. `line_no`, `amount` and `quantity_milli` are the
+    receipt's lines in columns; of a return or void, the sale's line numbers and what came back. `closes` is false where more postings of
+    the same offset follow.
+    """
+
+    posting_id: str
+    kind: Literal["sale", "return", "void", "tick"]
+    account_id: str | None
+    source: str
+    event_id: str
+    receipt_id: str | None
+    digest: str
+    offset: int
+    occurred_at: str
+    day: str
+    program_version: str | None
+    line_no: list[int]
+    amount: list[int]
+    quantity_milli: list[int]
+    entries: list[Entries]
+    reverses_posting: str | None = None
+    closes: bool = True
+
+
+class Entry(Struct, frozen=True):
+    """One immutable signed movement of one unit on one account (the line format of `simulate --ledger`)."""
+
+    entry_id: str
+    account_id: str | None
+    unit: str
+    kind: EntryKind
+    points: int
+    source: str
+    event_id: str
+    receipt_id: str | None
+    line_no: int | None
+    rule_id: str | None
+    program_version: str | None
+    occurred_at: str
+    expires_on: str | None
+    reverses: str | None
+
+
+class Waiting(Struct, frozen=True):
+    """The data of `ledger.waiting`: a return or void whose sale, `sale_id`, has not come; `event` is the whole source event.
+
+    It moves nothing, and is taken up when its sale is posted.
+    """
+
+    posting_id: str
+    sale_id: str
+    digest: str
+    offset: int
+    occurred_at: str
+    event: msgspec.Raw
+
+
+class Refused(Struct, frozen=True, omit_defaults=True):
+    """The data of `ledger.refused`: an event that waited and, its sale there, could not be taken; its bytes are in `deadletter`."""
+
+    posting_id: str
+    sale_id: str
+    code: str
+    offset: int
+    occurred_at: str
+    closes: bool = True
+
+
+class LedgerRecord(Struct, frozen=True, kw_only=True, tag_field="type"):
+    """The envelope of a ledger record: the same bytes stand on the topic `ledger` and in Redis."""
+
+    specversion: str = "1.0"
+    id: str
+    source: str = "tillstream/ledger"
+    time: str
+
+
+class PostedRecord(LedgerRecord, frozen=True, kw_only=True, tag="ledger.posted"):
+    data: Posting
+
+
+class WaitingRecord(LedgerRecord, frozen=True, kw_only=True, tag="ledger.waiting"):
+    data: Waiting
+
+
+class RefusedRecord(LedgerRecord, frozen=True, kw_only=True, tag="ledger.refused"):
+    data: Refused
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(PostedRecord | WaitingRecord | RefusedRecord)
+
+
+def encode_record(record: Posting | Waiting | Refused) -> bytes:
+    """The ledger record's bytes: the same record gives the same bytes."""
+    identifier, time = record.posting_id, record.occurred_at
+    if isinstance(record, Posting):
+        return _encoder.encode(PostedRecord(id=identifier, time=time, data=record))
+    if isinstance(record, Waiting):
+        return _encoder.encode(WaitingRecord(id=f"{identifier}/waiting", time=time, data=record))
+    return _encoder.encode(RefusedRecord(id=f"{identifier}/refused", time=time, data=record))
+
+
+def decode_record(raw: bytes) -> Posting | Waiting | Refused:
+    """What one ledger record holds."""
+    return _decoder.decode(raw).data
+
+
+def entries(posting: Posting) -> Iterator[Entry]:
+    """The entries of `posting` one by one; the n-th is called `<posting_id>-<n>`."""
+    number = 0
+    for group in posting.entries:
+        for index, points in enumerate(group.points):
+            yield Entry(
+                entry_id=f"{posting.posting_id}-{number}",
+                account_id=posting.account_id,
+                unit=group.unit,
+                kind=group.kind,
+                points=points,
+                source=posting.source,
+                event_id=posting.event_id,
+                receipt_id=posting.receipt_id,
+                line_no=group.line_no[index] if group.line_no else None,
+                rule_id=group.rule_id,
+                program_version=posting.program_version,
+                occurred_at=posting.occurred_at,
+                expires_on=group.expires_on,
+                reverses=f"{posting.reverses_posting}-{group.reverses[index]}" if group.reverses else None,
+            )
+            number += 1
