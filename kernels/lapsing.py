@@ -29,11 +29,14 @@ def expiries_after(units: Units, entries: list[Entries], as_of: str | None) -> l
     return list(expiries(after, as_of))
 
 
-def tick_posting(event: TickEvent, offset: int, account_id: str, due: list[Entries]) -> Posting:
-    """One account's expiry at a tick; its id is the tick's date and the account's, so that a repeated tick repeats nothing."""
+def tick_posting(event: TickEvent, offset: int, account_id: str | None, due: list[Entries]) -> Posting:
+    """One account's expiry at a tick, or, for no account, the record that the whole partition has seen it.
+
+    Its id is the tick's date and the account's, so that a repeated tick repeats nothing.
+    """
     day: date = event.data.date
     return Posting(
-        posting_id=blake2b(f"tick\0{day}\0{account_id}".encode(), digest_size=16).hexdigest(),
+        posting_id=blake2b(f"tick\0{day}\0{account_id or ''}".encode(), digest_size=16).hexdigest(),
         kind="tick",
         account_id=account_id,
         source=event.source,
@@ -48,5 +51,5 @@ def tick_posting(event: TickEvent, offset: int, account_id: str, due: list[Entri
         amount=[],
         quantity_milli=[],
         entries=due,
-        closes=False,
+        closes=account_id is None,
     )

@@ -28,6 +28,7 @@ class Snapshot:
         self.postings: dict[str, bytes] = {}
         self.returned: dict[str, Returned] = {}
         self.waiting: dict[str, dict[str, bytes]] = {}
+        self.known_expiries: dict[str, set[str]] = {}
         self.changed_accounts: set[str] = set()
         self.new_postings: dict[str, str] = {}
         self.changed_returned: set[str] = set()
@@ -54,7 +55,8 @@ class Snapshot:
         if record.account_id is not None:
             self._move(record)
         if record.kind == "tick":
-            self.as_of = max(self.as_of or record.day, record.day)
+            if record.closes:
+                self.as_of = max(self.as_of or record.day, record.day)
             return
         self.postings[record.posting_id] = raw
         self.new_postings[record.posting_id] = record.day

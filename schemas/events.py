@@ -5,13 +5,13 @@ kept in the bytes, which travel on unchanged.
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
-from tillstream.schemas.fields import Identifier, Instant
+from tillstream.schemas.fields import INT64_MAX, Identifier, Instant
 from tillstream.schemas.members import Enrolled, IdentityAdded, Tick
 from tillstream.schemas.receipts import Return, Sale, Tender, Void
 
@@ -19,16 +19,20 @@ EVENT_BYTES_MAX = 1_000_000
 """Larger events are malformed: the longest lawful receipt (5,000 lines) stays below, and Kafka's own default limit is 1 MiB."""
 
 YEARS = range(1970, 2200)
-"""Receipts outside are a till with a broken clock; inside, no date arithmetic of a program can overflow."""
+"""Dates outside are a broken clock; inside, no date arithmetic of a program can overflow."""
 
 
 class Envelope(Struct, frozen=True, kw_only=True, tag_field="type"):
-    """The attributes of a CloudEvent; `source` and `id` together are unique."""
+    """The attributes of a CloudEvent; `source` and `id` together are unique.
+
+    `accountid` is our own extension attribute: `identify` adds it, nobody else may bring it; null marks an anonymous receipt.
+    """
 
     specversion: Literal["1.0"]
     id: Identifier
     source: Identifier
     time: Instant
+    accountid: str | UnsetType | None = UNSET
 
 
 class SaleEvent(Envelope, frozen=True, kw_only=True, tag="receipt.sale"):
@@ -87,17 +91,30 @@ def decode(raw: bytes) -> Event:
     if len(raw) > EVENT_BYTES_MAX:
         raise Malformed("too_large", "$", f"{len(raw)} bytes, at most {EVENT_BYTES_MAX} are allowed")
     try:
+        if not raw.isascii():
+            raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
         event = _decoder.decode(raw)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        raise Malformed("invalid", path.rstrip("`") or "$", message) from None
+        raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("not_json", "$", str(error)) from None
+    check_year(event.time, "$.time")
     if isinstance(event, SaleEvent | ReturnEvent):
         check_receipt(event.data)
-    elif not isinstance(event, TickEvent) and event.time.year not in YEARS:
-        raise Malformed("invalid", "$.time", f"the year {event.time.year} is not in {YEARS.start}-{YEARS.stop - 1}")
+    elif isinstance(event, TickEvent):
+        check_year(event.data.date, "$.data.date")
     return event
+
+
+def invalid(error: msgspec.ValidationError) -> Malformed:
+    """msgspec puts the path last; what comes before may quote the event, also something that looks like a path."""
+    message, found, path = str(error).rpartition(" - at `")
+    return Malformed("invalid", path.rstrip("`"), message) if found else Malformed("invalid", "$", path)
+
+
+def check_year(moment: date, path: str) -> None:
+    if moment.year not in YEARS:
+        raise Malformed("invalid", path, f"the year {moment.year} is not in {YEARS.start}-{YEARS.stop - 1}")
 
 
 def check_receipt(receipt: Sale | Return) -> None:
@@ -109,10 +126,8 @@ def check_receipt(receipt: Sale | Return) -> None:
     lines = receipt.lines
     if len({line.line_no for line in lines}) != len(lines):
         raise _repeated_line(receipt)
-    if receipt.issued_at.year not in YEARS:
-        raise Malformed(
-            "invalid", "$.data.issued_at", f"the year {receipt.issued_at.year} is not in {YEARS.start}-{YEARS.stop - 1}"
-        )
+    check_year(receipt.issued_at, "$.data.issued_at")
+    check_year(receipt.business_date, "$.data.business_date")
     if receipt.tenders:
         check_points_tenders(receipt.tenders, sum([line.amount for line in lines]))
 
@@ -120,6 +135,8 @@ def check_receipt(receipt: Sale | Return) -> None:
 def check_points_tenders(tenders: Sequence[Tender], total: int) -> None:
     """A points tender above the sum of the lines' `amount` is malformed (DESIGN.md §5)."""
     paid = sum(tender.amount for tender in tenders if tender.type == "points")
+    if paid > INT64_MAX:
+        raise Malformed("overflow", "$.data.tenders", f"points tenders of {paid} do not fit 64 bits")
     if paid > total:
         raise Malformed("invalid", "$.data.tenders", f"points tenders of {paid} pay more than the lines' {total}")
 

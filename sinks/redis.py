@@ -1,0 +1,75 @@
+"""The connection to Redis, single or Cluster, and our function library in it.
+
+Delivery: none of its own; what is written through it states its own guarantee (state.py, directory.py).
+"""
+
+from importlib.resources import files
+from typing import Any
+
+import redis.asyncio as redis_client
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisError, ResponseError
+
+LIBRARY_VERSION = 1
+"""The version that state.lua's `tillstream_version` gives."""
+
+CLUSTER_SCHEME = "redis+cluster://"
+SLOTS = 32
+"""Hash tags over which claims and identities are spread; permanent, whatever the number of partitions."""
+
+Redis = Any
+"""`redis.asyncio.Redis` or `RedisCluster`: the commands that we use are the same."""
+
+
+class RedisUnreachable(Exception):
+    """Redis does not answer; `address` says where it was looked for."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"Redis does not answer at {address}: {reason}")
+        self.address = address
+
+
+class LibraryMismatch(Exception):
+    """Redis holds a newer function library than this process knows."""
+
+
+def connect(url: str) -> Redis:
+    """A client for `redis://`, `rediss://` or `redis+cluster://`; nothing is sent yet."""
+    if url.startswith(CLUSTER_SCHEME):
+        return RedisCluster.from_url("redis://" + url.removeprefix(CLUSTER_SCHEME))
+    return redis_client.from_url(url)
+
+
+async def load_library(client: Redis, url: str) -> None:
+    """Puts state.lua on every primary that has none or an older one.
+
+    Raises:
+        RedisUnreachable: nobody answers at `url`.
+        LibraryMismatch: a newer library is there.
+    """
+    code = files("tillstream.sinks").joinpath("state.lua").read_text()
+    try:
+        for node in await primaries(client):
+            there = await library_version(node)
+            if there > LIBRARY_VERSION:
+                raise LibraryMismatch(f"Redis at {url} has function library {there}, this tillstream knows {LIBRARY_VERSION}; upgrade it")
+            if there < LIBRARY_VERSION:
+                await node.execute_command("FUNCTION", "LOAD", "REPLACE", code)
+    except (RedisError, OSError) as error:
+        raise RedisUnreachable(url, str(error)) from None
+
+
+async def primaries(client: Redis) -> list[Redis]:
+    """One client per primary: functions live on nodes, not on slots."""
+    if not isinstance(client, RedisCluster):
+        return [client]
+    await client.initialize()
+    return [redis_client.Redis(host=node.host, port=node.port) for node in client.get_primaries()]
+
+
+async def library_version(node: Redis) -> int:
+    """The version of the library on one node, 0 without."""
+    try:
+        return int(await node.execute_command("FCALL_RO", "tillstream_version", 0))
+    except ResponseError:
+        return 0

@@ -1,0 +1,117 @@
+#!lua name=tillstream
+
+-- The state of one partition, written by one call per batch. Redis 7.0 function API; all keys of a call share one hash tag.
+--
+--   {p17}:meta       hash    offset (last source offset applied), ledger (last ledger offset applied), as_of (latest tick), version
+--   {p17}:accounts   hash    account id -> holdings, JSON
+--   {p17}:postings   hash    natural key -> ledger record
+--   {p17}:returned   hash    natural key of a sale -> what came back of it, JSON
+--   {p17}:waiting    hash    natural key of a sale -> events that wait for it, JSON
+--   {p17}:days       zset    local dates of the postings held, as yyyymmdd; {p17}:day:<date> set of natural keys
+--   {p17}:expiries   zset    dates on which points expire, as yyyymmdd; {p17}:expiry:<date> set of account ids
+
+local CHUNK = 1000  -- Lua's stack takes some 8,000 arguments at once.
+
+local function hset_all(key, args, first, pairs_n)
+  local last = first + 2 * pairs_n - 1
+  for from = first, last, 2 * CHUNK do
+    redis.call('HSET', key, unpack(args, from, math.min(from + 2 * CHUNK - 1, last)))
+  end
+  return last + 1
+end
+
+local function sadd_all(prefix, index, args, first, groups_n)
+  local at = first
+  for _ = 1, groups_n do
+    local date, members_n = args[at], tonumber(args[at + 1])
+    redis.call('ZADD', index, (string.gsub(date, '-', '')), date)
+    local last = at + 1 + members_n
+    for from = at + 2, last, CHUNK do
+      redis.call('SADD', prefix .. date, unpack(args, from, math.min(from + CHUNK - 1, last)))
+    end
+    at = last + 1
+  end
+  return at
+end
+
+-- Applies a batch if the partition still stands where the writer believes it does: KEYS meta, accounts, postings, returned, waiting;
+-- ARGV: tag, previous offset, new offset, ledger offset, as_of, then counted lists: accounts (id, JSON), postings (key, record),
+-- returned (key, JSON), waiting (key, JSON; empty: nobody waits any more), days (date, n, keys ...), expiries (date, n, account ids ...).
+-- Gives {1, new offset}, or {0, the offset that it stands at} and changes nothing.
+local function apply(keys, args)
+  local meta = keys[1]
+  local stands = redis.call('HGET', meta, 'offset') or '-1'
+  if stands ~= args[2] then return {0, tonumber(stands)} end
+  local tag, at = args[1], 6
+  for place = 2, 4 do
+    local pairs_n = tonumber(args[at])
+    at = at + 1
+    if pairs_n > 0 then at = hset_all(keys[place], args, at, pairs_n) end
+  end
+  local waiting_n = tonumber(args[at])
+  at = at + 1
+  for _ = 1, waiting_n do
+    if args[at + 1] == '' then redis.call('HDEL', keys[5], args[at])
+    else redis.call('HSET', keys[5], args[at], args[at + 1]) end
+    at = at + 2
+  end
+  local days_n = tonumber(args[at])
+  at = sadd_all(tag .. ':day:', tag .. ':days', args, at + 1, days_n)
+  local expiries_n = tonumber(args[at])
+  sadd_all(tag .. ':expiry:', tag .. ':expiries', args, at + 1, expiries_n)
+  redis.call('HSET', meta, 'offset', args[3], 'ledger', args[4], 'as_of', args[5])
+  return {1, tonumber(args[3])}
+end
+
+-- Forgets what expired: KEYS meta, expiries index, one expiry set per date; ARGV: the offset that must stand, the dates.
+local function forget_expiries(keys, args)
+  if (redis.call('HGET', keys[1], 'offset') or '-1') ~= args[1] then return 0 end
+  for place = 2, #args do
+    redis.call('ZREM', keys[2], args[place])
+    redis.call('DEL', keys[place + 1])
+  end
+  return #args - 1
+end
+
+-- Claims the account that every delivery of a sale goes to: KEYS claims, parked sales; ARGV: (natural key, account id or '') pairs.
+-- The first claim stands. Gives per sale the account, and 1 where returns are parked for it.
+local function claim(keys, args)
+  local answers = {}
+  for at = 1, #args, 2 do
+    local account = redis.call('HGET', keys[1], args[at])
+    if not account then
+      account = args[at + 1]
+      redis.call('HSET', keys[1], args[at], account)
+    end
+    answers[#answers + 1] = account
+    answers[#answers + 1] = redis.call('SISMEMBER', keys[2], args[at])
+  end
+  return answers
+end
+
+-- Finds the account of a return's sale, or parks the return until the sale is claimed: KEYS claims, parked sales, this sale's parked
+-- events; ARGV: the sale's natural key, the return's, the event. Gives the account, or nothing.
+local function find_or_park(keys, args)
+  local account = redis.call('HGET', keys[1], args[1])
+  if account then return account end
+  redis.call('SADD', keys[2], args[1])
+  redis.call('HSET', keys[3], args[2], args[3])
+  return nil
+end
+
+-- Forgets parked events that have gone on: KEYS parked sales, this sale's parked events; ARGV: the sale's key, the returns' keys.
+local function unpark(keys, args)
+  redis.call('HDEL', keys[2], unpack(args, 2))
+  if redis.call('EXISTS', keys[2]) == 0 then redis.call('SREM', keys[1], args[1]) end
+  return #args - 1
+end
+
+-- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
+local function version() return 1 end
+
+redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
+redis.register_function('tillstream_apply', apply)
+redis.register_function('tillstream_forget_expiries', forget_expiries)
+redis.register_function('tillstream_claim', claim)
+redis.register_function('tillstream_find_or_park', find_or_park)
+redis.register_function('tillstream_unpark', unpark)

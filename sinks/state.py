@@ -1,0 +1,182 @@
+"""The state of partitions in Redis: a view of the ledger, read and written per batch.
+
+Delivery: exactly once in effect. `apply` is one function call, fenced on the source offset at which the partition stood when the batch was
+read; the idempotency key is that offset. A refused call means that another writer was there: reload and judge again.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tillstream.kernels.holdings import NEVER, Units
+from tillstream.kernels.keys import key_of, sale_key_of
+from tillstream.kernels.posting import Routed
+from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.schemas.events import ReturnEvent, TickEvent, VoidEvent
+from tillstream.sinks.redis import Redis
+
+TICK_ACCOUNTS_MAX = 5_000
+"""Accounts that one step of a tick takes: bounds its memory and its function call."""
+
+_encode = msgspec.json.Encoder().encode
+_units = msgspec.json.Decoder(Units)
+_returned = msgspec.json.Decoder(Returned)
+_waiting = msgspec.json.Decoder(dict[str, str])
+
+
+class Standing(NamedTuple):
+    """Where a partition stands: the last source offset applied, the last ledger offset applied (-1: none), the latest tick's date."""
+
+    offset: int
+    ledger: int
+    as_of: str | None
+
+
+class Loaded(NamedTuple):
+    """A snapshot of what a batch names, and where the partition stood."""
+
+    snapshot: Snapshot
+    standing: Standing
+
+
+class Fenced(Exception):
+    """Another writer has moved the partition; it stands at `offset`."""
+
+    def __init__(self, partition: int, offset: int) -> None:
+        super().__init__(f"partition {partition} stands at source offset {offset}: another worker writes it")
+        self.offset = offset
+
+
+def tag(partition: int) -> str:
+    """The hash tag of a partition: all of its keys share a slot."""
+    return f"{{p{partition}}}"
+
+
+def keys(partition: int) -> list[str]:
+    return [f"{tag(partition)}:{name}" for name in ("meta", "accounts", "postings", "returned", "waiting")]
+
+
+class StateStore:
+    """Reads snapshots, applies what has changed in them."""
+
+    def __init__(self, client: Redis) -> None:
+        self.client = client
+
+    async def standing(self, partition: int) -> Standing:
+        """Where the partition stands."""
+        return read_standing(await self.client.hmget(keys(partition)[0], "offset", "ledger", "as_of"))
+
+    async def load(self, partition: int, batch: Sequence[Routed]) -> Loaded:
+        """What the events of a batch name, in one round trip."""
+        events = [routed.event for routed in batch if not isinstance(routed.event, TickEvent)]
+        own = [key_of(event) for event in events]
+        sales = [sale_key_of(event) for event in events if isinstance(event, ReturnEvent | VoidEvent)]
+        accounts = {routed.account_id for routed in batch if routed.account_id is not None}
+        return await self.load_keys(partition, accounts, [*own, *sales], sales, [*own, *sales])
+
+    async def load_keys(
+        self, partition: int, accounts: Iterable[str], postings: Iterable[str], returned: Iterable[str], waiting: Iterable[str]
+    ) -> Loaded:
+        """The named parts of a partition's state."""
+        wanted = [list(dict.fromkeys(names)) for names in (accounts, postings, returned, waiting)]
+        meta, *hashes = keys(partition)
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.hmget(meta, "offset", "ledger", "as_of")
+        for key, names in zip(hashes, wanted, strict=True):
+            if names:
+                pipeline.hmget(key, names)
+        answers = iter(await pipeline.execute())
+        standing = read_standing(next(answers))
+        found = [dict(present(names, next(answers))) if names else {} for names in wanted]
+        snapshot = Snapshot(standing.as_of)
+        snapshot.accounts = {name: _units.decode(raw) for name, raw in found[0].items()}
+        snapshot.postings = found[1]
+        snapshot.returned = {name: _returned.decode(raw) for name, raw in found[2].items()}
+        snapshot.waiting = {
+            name: {key: event.encode() for key, event in _waiting.decode(raw).items()} for name, raw in found[3].items()
+        }
+        snapshot.known_expiries = {name: expiries_of(units) for name, units in snapshot.accounts.items()}
+        return Loaded(snapshot, standing)
+
+    async def apply(self, partition: int, snapshot: Snapshot, before: Standing, after: Standing) -> None:
+        """Writes what changed in `snapshot` and moves the partition from `before` to `after`, both or neither.
+
+        Raises:
+            Fenced: the partition does not stand at `before`; nothing was changed.
+        """
+        names = keys(partition)
+        arguments = [tag(partition), before.offset, after.offset, after.ledger, after.as_of or "", *changes(snapshot)]
+        done, offset = await self.client.fcall("tillstream_apply", len(names), *names, *arguments)
+        if not done:
+            raise Fenced(partition, offset)
+
+    async def due_accounts(self, partition: int, as_of: str) -> tuple[list[str], list[str]]:
+        """The dates before `as_of` on which points expired, and the accounts that held some."""
+        index = f"{tag(partition)}:expiries"
+        dates = [date.decode() for date in await self.client.zrange(index, "-inf", f"({as_of.replace('-', '')}", byscore=True)]
+        accounts: set[bytes] = set()
+        for date in dates:
+            accounts |= await self.client.smembers(f"{tag(partition)}:expiry:{date}")
+        return dates, sorted(account.decode() for account in accounts)
+
+    async def forget_expiries(self, partition: int, dates: Sequence[str], stands: int) -> None:
+        """Drops the index of dates that a tick has dealt with, if the partition still stands at `stands`."""
+        if dates:
+            names = [keys(partition)[0], f"{tag(partition)}:expiries", *(f"{tag(partition)}:expiry:{date}" for date in dates)]
+            await self.client.fcall("tillstream_forget_expiries", len(names), *names, stands, *dates)
+
+
+def read_standing(answer: Sequence[bytes | None]) -> Standing:
+    offset, ledger, as_of = answer
+    return Standing(int(offset or -1), int(ledger or -1), as_of.decode() if as_of else None)
+
+
+def present(names: Sequence[str], values: Sequence[bytes | None]) -> Iterator[tuple[str, bytes]]:
+    return ((name, value) for name, value in zip(names, values, strict=True) if value is not None)
+
+
+def expiries_of(units: Units) -> set[str]:
+    """The dates on which points of an account expire."""
+    return {expiry for holding in units.values() for expiry in holding.credits if expiry != NEVER}
+
+
+def changes(snapshot: Snapshot) -> Iterator[Any]:
+    """The counted lists that `tillstream_apply` takes (see state.lua)."""
+    accounts = sorted(snapshot.changed_accounts)
+    yield from counted(((name, _encode(snapshot.accounts[name])) for name in accounts), len(accounts))
+    yield from counted(((key, snapshot.postings[key]) for key in snapshot.new_postings), len(snapshot.new_postings))
+    returned = sorted(snapshot.changed_returned)
+    yield from counted(((key, _encode(snapshot.returned[key])) for key in returned), len(returned))
+    waiting = sorted(snapshot.changed_waiting)
+    yield from counted(((key, waiting_text(snapshot, key)) for key in waiting), len(waiting))
+    days: dict[str, list[str]] = defaultdict(list)
+    for key, day in snapshot.new_postings.items():
+        days[day].append(key)
+    yield from grouped(days)
+    expiries: dict[str, list[str]] = defaultdict(list)
+    for name in accounts:
+        for date in sorted(expiries_of(snapshot.accounts[name]) - snapshot.known_expiries.get(name, set())):
+            expiries[date].append(name)
+    yield from grouped(expiries)
+
+
+def waiting_text(snapshot: Snapshot, key: str) -> bytes:
+    """The events waiting for a sale, by natural key; empty: none any more."""
+    waiting = snapshot.waiting.get(key)
+    return _encode({name: event.decode() for name, event in waiting.items()}) if waiting else b""
+
+
+def counted(pairs: Iterable[tuple[str, bytes]], count: int) -> Iterator[Any]:
+    yield count
+    yield from chain.from_iterable(pairs)
+
+
+def grouped(groups: dict[str, list[str]]) -> Iterator[Any]:
+    yield len(groups)
+    for name, members in groups.items():
+        yield name
+        yield len(members)
+        yield from members

@@ -1,0 +1,170 @@
+"""Kafka out: batches of records appended together, with group commit.
+
+Delivery: with a transactional id, all records of a group and the consumed offsets are committed together or not at all, and the consumer
+group's metadata fences a writer that has lost its partitions. Without one (the embedded broker has no transactions), records are
+idempotent per session and at least once across a crash: readers tell repeats by the records' ids.
+"""
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+
+GROUP_MAX = 64
+"""Appends in one group: one per partition in progress, and then some."""
+
+COMMIT_S = 30.0
+"""Longer than a broker's election; a group that takes more is given up, and the worker restarts."""
+
+QUEUE_FULL_S = 0.5
+
+TRANSACTION_MS = 30_000
+"""A dead worker's open transaction holds up readers for this long."""
+
+PRODUCER = {
+    "enable.idempotence": True,
+    # As Java's and aiokafka's producers do it; librdkafka's own default would send an account elsewhere.
+    "partitioner": "murmur2_random",
+    "linger.ms": 1,
+    # A refused record of the largest size, in base64, with its reason.
+    "message.max.bytes": 12 * 1024 * 1024,
+    "queue.buffering.max.kbytes": 128 * 1024,
+}
+
+ANY = -1
+"""The partition of a record that goes by its key."""
+
+
+class Record(NamedTuple):
+    """One record to append; `partition` is ANY where the key decides, `timestamp_ms` 0 where now will do."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    partition: int = ANY
+    timestamp_ms: int = 0
+
+
+class Consumed(NamedTuple):
+    """The offset to commit for what the records were made from."""
+
+    topic: str
+    partition: int
+    next_offset: int
+
+
+class WriteFailed(Exception):
+    """Records were not appended, or it is not known; the batch must be judged again from a fresh snapshot."""
+
+
+class _Append(NamedTuple):
+    records: Sequence[Record]
+    consumed: Consumed | None
+    membership: object
+    done: asyncio.Future[dict[str, int]]
+
+
+class Writer:
+    """Appends batches; those that arrive while a group is being committed go together in the next."""
+
+    def __init__(self, settings: dict[str, Any], transactional_id: str | None = None) -> None:
+        transactional = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_MS} if transactional_id else {}
+        self.producer = Producer({**PRODUCER, **settings, **transactional})
+        self.transactional = transactional_id is not None
+        self.queue: asyncio.Queue[_Append] = asyncio.Queue(GROUP_MAX)
+        self.thread = ThreadPoolExecutor(1, "kafka-writer")
+        self.task: asyncio.Task[None] | None = None
+        self.last: dict[tuple[str, int], int] = {}
+        self.failed: KafkaError | None = None
+
+    async def start(self) -> None:
+        """Fences earlier writers of the same transactional id, and begins to take appends."""
+        if self.transactional:
+            await asyncio.get_running_loop().run_in_executor(self.thread, self.producer.init_transactions, COMMIT_S)
+        self.task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Ends after the group in progress."""
+        if self.task is not None:
+            self.task.cancel()
+        self.thread.shutdown(wait=True)
+
+    async def append(
+        self, records: Iterable[Record], consumed: Consumed | None = None, membership: object = None
+    ) -> dict[str, int]:
+        """Appends `records`; gives the last offset per topic, of the records with a fixed partition.
+
+        `membership` is the consumer group's metadata under which they were read: the broker refuses a transaction under an old one.
+
+        Raises:
+            WriteFailed: nothing of it is to be relied on.
+        """
+        done: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
+        await self.queue.put(_Append(list(records), consumed, membership, done))
+        return await done
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        held: _Append | None = None
+        while True:
+            group = [held or await self.queue.get()]
+            held = None
+            while held is None and not self.queue.empty() and len(group) < GROUP_MAX:
+                following = self.queue.get_nowait()
+                if following.membership is group[0].membership:
+                    group.append(following)
+                else:
+                    held = following
+            try:
+                await loop.run_in_executor(self.thread, self._commit, group)
+            except (KafkaException, BufferError) as error:
+                for append in group:
+                    append.done.set_exception(WriteFailed(str(error)))
+                continue
+            for append in group:
+                places = {record.topic: self.last.get((record.topic, record.partition), -1) for record in append.records}
+                if not append.done.cancelled():
+                    append.done.set_result(places)
+
+    def _commit(self, group: list[_Append]) -> None:
+        """One transaction, or one flush, for the whole group; runs in the writer's thread."""
+        self.failed = None
+        if self.transactional:
+            self.producer.begin_transaction()
+        try:
+            for append in group:
+                for record in append.records:
+                    self._produce(record)
+            if self.transactional:
+                self._commit_transaction([append.consumed for append in group if append.consumed], group[0].membership)
+            elif self.producer.flush(COMMIT_S) > 0:
+                raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))
+        except KafkaException as error:
+            if self.transactional and not error.args[0].fatal():
+                self.producer.abort_transaction(COMMIT_S)
+            raise
+        if self.failed is not None:
+            raise KafkaException(self.failed)
+
+    def _commit_transaction(self, consumed: list[Consumed], membership: object) -> None:
+        if consumed:
+            offsets = [TopicPartition(place.topic, place.partition, place.next_offset) for place in consumed]
+            self.producer.send_offsets_to_transaction(offsets, membership, COMMIT_S)
+        self.producer.commit_transaction(COMMIT_S)
+
+    def _produce(self, record: Record) -> None:
+        topic, key, value, partition, timestamp_ms = record
+        while True:
+            try:
+                self.producer.produce(topic, value, key, partition, on_delivery=self._delivered, timestamp=timestamp_ms)
+                return
+            except BufferError:
+                self.producer.poll(QUEUE_FULL_S)
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is not None:
+            self.failed = error
+        else:
+            self.last[message.topic(), message.partition()] = message.offset()

@@ -1,0 +1,213 @@
+"""The command line (DESIGN.md §7). Every command: `--help` with an example, `--json` where a machine may read it, exit status 0, 1 or 2."""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+import orjson
+from click import ClickException, Context
+
+from tillstream import __version__
+from tillstream.config import load_config, load_program
+from tillstream.errors import TillstreamError
+
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+PROGRAM = click.option("--program", "program_path", metavar="P.toml", required=True, help="The program file to judge by.")
+
+
+class Commands(click.Group):
+    """Turns our errors into one line on standard error and their exit status; a user's mistake shows no traceback."""
+
+    def invoke(self, context: Context) -> Any:
+        try:
+            return super().invoke(context)
+        except TillstreamError as error:
+            fail(str(error), error.exit_status)
+        except BrokenPipeError:
+            sys.stderr.close()
+            sys.exit(0)
+
+
+def fail(message: str, status: int) -> NoReturn:
+    """Prints the message and ends with `status`."""
+    shown = ClickException(message)
+    shown.exit_code = status
+    raise shown
+
+
+def print_json(value: Any) -> None:
+    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tillstream")
+def main() -> None:
+    """tillstream: receipts become points before they are printed."""
+
+
+@main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")
+@PROGRAM
+@click.option("--ledger", "ledger_path", type=click.Path(dir_okay=False), metavar="OUT.jsonl", help="Write every ledger entry, one a line.")
+@JSON
+@click.argument("events", type=click.Path(dir_okay=False), metavar="EVENTS.jsonl")
+def simulate(program_path: str, ledger_path: str | None, as_json: bool, events: str) -> None:
+    """What would these events give? The same kernels and ledger, in process, no server."""
+    from tillstream.simulate import Simulation, entry_line
+
+    program = load_program(program_path)
+    with reading(events) as lines, writing(ledger_path) as ledger:
+        simulation = Simulation(program, None if ledger is None else lambda entry: ledger.write(entry_line(entry)))
+        simulation.run(lines)
+    result = simulation.result()
+    if as_json:
+        print_json(result)
+    else:
+        from tillstream.console import show_simulation
+
+        show_simulation(result)
+
+
+@main.group()
+def program() -> None:
+    """Program files."""
+
+
+@program.command(epilog="Example: tillstream program check club.toml")
+@JSON
+@click.argument("path", metavar="FILE")
+def check(path: str, as_json: bool) -> None:
+    """Lists every mistake of a program file with its path and a hint; exit status 2 where there are any."""
+    from tillstream.errors import ProgramError
+
+    try:
+        parsed = load_program(path)
+    except ProgramError as error:
+        if as_json:
+            mistakes = [{"path": m.path, "message": m.message, "hint": m.hint} for m in error.mistakes]
+            print_json({"ok": False, "version": None, "mistakes": mistakes})
+            sys.exit(error.exit_status)
+        raise
+    if as_json:
+        print_json({"ok": True, "version": parsed.version, "mistakes": []})
+    else:
+        rules = len(parsed.program.rules)
+        click.echo(f"{path}: no mistakes; {rules} rules, version {parsed.version}")
+
+
+@main.command(epilog="Example: tillstream worker --role points")
+@click.option("--role", type=click.Choice(["points", "history"]), default="points", show_default=True, help="Give points, or write history.")
+def worker(role: str) -> None:
+    """One Faust worker against the configured servers, until Ctrl-C or SIGTERM."""
+    from tillstream.worker import run_worker
+
+    run_worker(load_config(), role)  # type: ignore[arg-type]
+
+
+@main.command(epilog="Example: tillstream demo --receipts 20000")
+@click.option("--receipts", type=click.IntRange(1), default=20_000, show_default=True, help="Receipts of The Complete Journey to replay.")
+@click.option("--keep", is_flag=True, help="Leave the system serving until Ctrl-C.")
+@JSON
+def demo(receipts: int, keep: bool, as_json: bool) -> None:
+    """The whole system on this machine: embedded servers, real receipts, figures, a verify. Leaves nothing behind."""
+    from tillstream.console import DemoScreen
+
+    with DemoScreen(quiet=as_json) as screen:
+        figures = screen.run(receipts, keep)
+    if as_json:
+        print_json(figures)
+    if not figures["verify"]["ok"]:
+        sys.exit(1)
+
+
+@main.command(epilog="Example: tillstream up --program club.toml")
+@click.option("--program", "program_path", metavar="P.toml", help="The program file to judge by; default: the demo's.")
+def up(program_path: str | None) -> None:
+    """The embedded system until Ctrl-C; prints the settings that lead other commands to it."""
+    from tillstream.console import serve_installation
+
+    serve_installation(program_path)
+
+
+@main.command(epilog="Example: tillstream replay complete-journey --receipts 5000 --rate 500 --returns 0.03 --seed 7")
+@click.argument("history", metavar="DATASET|FILE")
+@click.option("--receipts", type=click.IntRange(1), help="Stop after so many receipts; default: all.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events a second; default: as fast as Kafka takes them.")
+@click.option("--duplicates", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share delivered twice.")
+@click.option("--returns", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share returned.")
+@click.option("--late", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share delivered late.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Chooses the faults.")
+@JSON
+def replay(
+    history: str, receipts: int | None, rate: float | None, duplicates: float, returns: float, late: float, seed: int, as_json: bool
+) -> None:
+    """History into Kafka, at a rate, with seeded faults. Data sets: complete-journey, generated."""
+    from tillstream.console import replay_history
+    from tillstream.histories import Faults
+
+    sent = replay_history(load_config(), history, receipts, rate, Faults(duplicates, returns, late, seed), quiet=as_json)
+    if as_json:
+        print_json(sent)
+
+
+@main.command(epilog="Example: tillstream verify --json")
+@click.option("--skip-history", is_flag=True, help="Leave ClickHouse out.")
+@JSON
+def verify(skip_history: bool, as_json: bool) -> None:
+    """Proves on the live system that Redis and ClickHouse are what the ledger says; exit status 1 where not."""
+    from tillstream.console import show_report
+    from tillstream.operating import verify_system
+
+    report = asyncio.run(verify_system(load_config(), history=not skip_history))
+    if as_json:
+        print_json(report.as_json())
+    else:
+        show_report(report.as_json())
+    if report.findings:
+        sys.exit(1)
+
+
+@main.command(epilog="Example: tillstream rebuild --yes")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@JSON
+def rebuild(yes: bool, as_json: bool) -> None:
+    """Empties our keys in Redis and rebuilds them from Kafka; the workers must be stopped."""
+    from tillstream.operating import rebuild_redis
+
+    config = load_config()
+    if not yes:
+        click.confirm(f"Empty tillstream's keys in Redis at {config.redis} and rebuild them?", abort=True)
+    result = asyncio.run(rebuild_redis(config))
+    if as_json:
+        print_json(result)
+    else:
+        click.echo(f"rebuilt {result['accounts']} accounts from {result['records']} ledger records in {result['seconds']} s")
+
+
+@contextmanager
+def reading(path: str) -> Iterator[Iterator[bytes]]:
+    """The lines of a file; `-` is standard input."""
+    if path == "-":
+        yield iter(sys.stdin.buffer)
+        return
+    try:
+        with Path(path).open("rb") as file:
+            yield iter(file)
+    except OSError as error:
+        fail(f"{path}: {error.strerror}", 2)
+
+
+@contextmanager
+def writing(path: str | None) -> Iterator[Any]:
+    """A file to write, or None."""
+    if path is None:
+        yield None
+        return
+    try:
+        with Path(path).open("wb") as file:
+            yield file
+    except OSError as error:
+        fail(f"{path}: {error.strerror}", 2)

@@ -1,0 +1,101 @@
+"""The configuration: one frozen object, from defaults, then `tillstream.toml`, then `TILLSTREAM_*` variables, parsed once at the edge."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from tillstream.errors import ProgramError, UsageError
+from tillstream.schemas.program_file import InvalidProgram, Versioned, parse_program
+
+CONFIG_FILE = "tillstream.toml"
+ENVIRONMENT_PREFIX = "TILLSTREAM_"
+
+Count = Annotated[int, Meta(ge=1)]
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """Every setting; `TILLSTREAM_<NAME>` in the environment overrides `<name>` in `tillstream.toml`.
+
+    Attributes:
+        kafka: bootstrap servers, `host:port[,host:port]`.
+        kafka_transactions: whether ledger and offsets go in one Kafka transaction; off only for the embedded broker, which has none.
+        redis: `redis://`, `rediss://` or, for Redis Cluster, `redis+cluster://` URL.
+        clickhouse: `http://` or `https://` address with an optional database as path.
+        program: path of the program file by which receipts are judged.
+        identity_key: secret under which card numbers, phones and e-mail addresses are hashed; at least 16 characters, never changed.
+        partitions: partitions of `transactions` and `ledger`; permanent per installation.
+        replication: copies that Kafka keeps of each topic created by us.
+        session_ms: after this silence Kafka gives a worker's partitions to another, milliseconds.
+        poll_interval_ms: the longest that one batch may take, milliseconds.
+        batch_rows_max: records in one fetched batch at most.
+        receipt_window_days: receipts stay in Redis this long after the newest one of their partition; older ones are found in ClickHouse.
+        history_rows: offsets per ClickHouse block.
+        history_wait_ms: an incomplete block is written after this long, milliseconds.
+        log_level: `debug`, `info`, `warning` or `error`.
+    """
+
+    kafka: str = "127.0.0.1:9092"
+    kafka_transactions: bool = True
+    redis: str = "redis://127.0.0.1:6379/0"
+    clickhouse: str = "http://127.0.0.1:8123"
+    program: str = "program.toml"
+    identity_key: str = ""
+    partitions: Count = 32
+    replication: Count = 1
+    session_ms: Count = 10_000
+    poll_interval_ms: Count = 60_000
+    batch_rows_max: Count = 2_000
+    receipt_window_days: Count = 90
+    history_rows: Count = 50_000
+    history_wait_ms: Count = 1_000
+    log_level: str = "info"
+
+
+def load_config(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
+    """The configuration of this process.
+
+    Raises:
+        UsageError: a setting is unknown or ill-typed; the message names it and where it came from.
+    """
+    environment = os.environ if environment is None else environment
+    path = (folder or Path()) / CONFIG_FILE
+    values: dict[str, Any] = {}
+    if path.is_file():
+        try:
+            values = tomllib.loads(path.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise UsageError(f"{path}: not TOML: {error}") from None
+    origin = dict.fromkeys(values, str(path))
+    for variable, text in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX):
+            name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            values[name], origin[name] = text, variable
+    try:
+        return msgspec.convert(values, Config, strict=False)
+    except msgspec.ValidationError as error:
+        message, _, where = str(error).partition(" - at `$.")
+        name = where.rstrip("`")
+        prefix = f"{origin.get(name, name)}: " if name else ""
+        raise UsageError(f"{prefix}{message}; the settings are listed in docs/configuration.md") from None
+
+
+def load_program(path: str) -> Versioned:
+    """The program file at `path`.
+
+    Raises:
+        UsageError: there is no such file, or it is not text.
+        ProgramError: with every mistake in it.
+    """
+    try:
+        return parse_program(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"program {path!r}: {error.strerror}; name a file with --program or the setting `program`") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"program {path!r}: not UTF-8 text") from None
+    except InvalidProgram as invalid:
+        raise ProgramError(path, invalid) from None

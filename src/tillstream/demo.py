@@ -1,0 +1,135 @@
+"""`tillstream demo`: the whole system on this machine, real receipts, and what became of them."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from importlib.resources import as_file, files
+from typing import Any
+
+from tillstream.config import Config
+from tillstream.errors import TillstreamError, UsageError
+from tillstream.explain import explain_top
+from tillstream.histories import Faults, History, named
+from tillstream.installation import Installation
+from tillstream.progress import Behind, Watch
+from tillstream.sending import Sender
+from tillstream.sinks.clickhouse import connect as connect_clickhouse
+from tillstream.sinks.history import balances, counts
+from tillstream.sinks.redis import Redis, connect
+from tillstream.streams.stats import percentile_ms, read_stats
+from tillstream.verify import verify
+
+RECEIPTS = 20_000
+LOOK_EVERY_S = 0.1
+STUCK_S = 60.0
+"""Without any progress for this long, the demo gives up and says so."""
+
+Say = Callable[[str], None]
+Progress = Callable[[str, int, int], None]
+
+
+def find_history(receipts: int, say: Say) -> tuple[History, str]:
+    """The Complete Journey, or, where it is not installed, generated receipts; and the demo's program for it."""
+    faults = Faults()
+    try:
+        return named("complete-journey", receipts, faults), "demo.toml"
+    except UsageError as missing:
+        say(f"{missing}; going on with generated receipts")
+        return named("generated", receipts, faults), "demo-generated.toml"
+
+
+def run_demo(receipts: int, say: Say, progress: Progress, serve: Callable[[Config], None] | None) -> dict[str, Any]:
+    """Runs the demo to its figures; `serve` is called at the end with the installation still running."""
+    history, program = find_history(receipts, say)
+    say("starting the servers: broker, Redis, ClickHouse, two workers")
+    with as_file(files("tillstream").joinpath(program)) as path:
+        installation = Installation(path)
+        with installation as config:
+            figures = asyncio.run(feed(config, installation, history, progress))
+            if serve is not None:
+                serve(config)
+    return figures
+
+
+async def feed(config: Config, installation: Installation, history: History, progress: Progress) -> dict[str, Any]:
+    """Sends the history, waits until it is through, and collects the figures."""
+    client = connect(config.redis)
+    watch = Watch(config, client)
+    sender = Sender(config.kafka)
+    try:
+        enrolments = list(history.enrolments)
+        sender.send(enrolments)
+        await until(lambda: enrolled(client, enrolments), installation)
+        started = time.monotonic()
+        sent = await asyncio.to_thread(sender.send, history.receipts, None, lambda count: progress("sending", count, 0))
+        sent_s = time.monotonic() - started
+        first = (await watch.behind()).total
+
+        async def through() -> bool:
+            behind = await watch.behind()
+            progress("working", first - behind.total, first)
+            return behind.total == 0
+
+        await until(through, installation)
+        through_s = time.monotonic() - started
+        return {
+            "events": sent,
+            "enrolled": len(enrolments),
+            "seconds": {"sending": round(sent_s, 2), "all": round(through_s, 2)},
+            **await collect(config, client, history),
+            "events_per_second": round(sent / through_s),
+        }
+    finally:
+        watch.close()
+        await client.aclose()
+
+
+async def collect(config: Config, client: Redis, history: History) -> dict[str, Any]:
+    """What the finished system says of itself."""
+    stats = await read_stats(client)
+    clickhouse = connect_clickhouse(config.clickhouse)
+    report = await verify(config, client, balances(clickhouse))
+    return {
+        "faults": fault_counts(history),
+        "outcomes": stats.outcomes,
+        "history": counts(clickhouse),
+        "latency_ms": {name: round(percentile_ms(stats.latency_buckets, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))},
+        "top_member": explain_top(clickhouse),
+        "verify": report.as_json(),
+    }
+
+
+def fault_counts(history: History) -> dict[str, int]:
+    """What was injected into the history."""
+    summary = getattr(history.receipts, "summary", None)
+    return {} if summary is None else {name: getattr(summary, name) for name in summary.__slots__ if isinstance(getattr(summary, name), int)}
+
+
+async def enrolled(client: Redis, enrolments: list[dict[str, Any]]) -> bool:
+    """Whether every enrolment has reached the identity index."""
+    wanted = sum(len(event["data"].get("identities", [])) for event in enrolments)
+    there = 0
+    async for key in client.scan_iter(match="{i*}:identities"):
+        there += await client.hlen(key)
+    return there >= wanted
+
+
+async def until(done: Callable[[], Any], installation: Installation) -> None:
+    """Waits for `done`, as long as something moves.
+
+    Raises:
+        TillstreamError: a worker died, or nothing has moved for `STUCK_S` seconds.
+    """
+    deadline = time.monotonic() + STUCK_S
+    while not await done():
+        installation.check_workers()
+        if time.monotonic() > deadline:
+            raise TillstreamError(f"nothing came through for {STUCK_S:.0f} s; the workers' last words: {last_words(installation)}")
+        await asyncio.sleep(LOOK_EVERY_S)
+
+
+def last_words(installation: Installation) -> str:
+    return " | ".join(line for worker in installation.workers.values() for line in worker.log_tail())
+
+
+__all__ = ["RECEIPTS", "Behind", "run_demo"]

@@ -1,0 +1,108 @@
+"""The embedded installation: servers, topics and workers of one machine, started together, and nothing left of them afterwards.
+
+In: a program file. Out: a configuration that leads to it, for this process and for others.
+"""
+
+import secrets
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar
+
+from msgspec.structs import asdict
+
+from tillstream.config import ENVIRONMENT_PREFIX, Config
+from tillstream.embedded.process import Server, ServerError
+from tillstream.embedded.system import System
+from tillstream.errors import TillstreamError
+from tillstream.streams.topics import ensure_topics
+from tillstream.worker import ROLES, Role, check_servers
+
+PARTITIONS = 8
+"""One machine with two workers has no use for more; every partition costs it batches."""
+
+SESSION_MS = 6_000
+"""Joining the embedded broker's groups takes half of it; six seconds is the least that the broker takes."""
+
+
+class WorkerProcess(Server):
+    """One `tillstream worker` as a child process; it has no port, so it counts as ready when it runs."""
+
+    name: ClassVar[str] = "worker"
+    grace_s: ClassVar[float] = 15.0
+
+    def __init__(self, config: Config, role: Role, folder: Path | None = None) -> None:
+        super().__init__(folder)
+        self.config = config
+        self.role = role
+
+    @property
+    def address(self) -> str:
+        return self.role
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tillstream", "worker", "--role", self.role]
+
+    def environment(self) -> Mapping[str, str]:
+        return environment_of(self.config)
+
+    def answers(self) -> bool:
+        return self.running
+
+
+class Installation:
+    """Embedded servers and one worker per role. Errors of starting are `TillstreamError`s of one line."""
+
+    def __init__(self, program: Path) -> None:
+        self.program = program.resolve()
+        self.stack = ExitStack()
+        self.workers: dict[Role, WorkerProcess] = {}
+
+    def __enter__(self) -> Config:
+        try:
+            addresses = self.stack.enter_context(System())
+            config = Config(
+                kafka=addresses.kafka,
+                kafka_transactions=False,
+                redis=addresses.redis,
+                clickhouse=addresses.clickhouse,
+                program=str(self.program),
+                identity_key=secrets.token_hex(16),
+                partitions=PARTITIONS,
+                session_ms=SESSION_MS,
+                poll_interval_ms=20_000,
+                log_level="warning",
+            )
+            ensure_topics(config.kafka, config.partitions, config.replication)
+            check_servers(config, "history")
+            for role in ROLES:
+                self.workers[role] = WorkerProcess(config, role)
+                self.stack.callback(self.workers[role].stop)
+                self.workers[role].start()
+        except ServerError as error:
+            self.stack.close()
+            raise TillstreamError(str(error)) from None
+        except BaseException:
+            self.stack.close()
+            raise
+        return config
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stack.close()
+
+    def check_workers(self) -> None:
+        """Raises TillstreamError, with the end of its log, where a worker has died."""
+        for role, worker in self.workers.items():
+            if not worker.running:
+                raise TillstreamError(f"the {role} worker ended: " + " | ".join(worker.log_tail()))
+
+
+def environment_of(config: Config) -> dict[str, str]:
+    """The variables that lead another process to the same installation."""
+    default = asdict(Config())
+    changed = {name: value for name, value in asdict(config).items() if value != default[name]}
+    return {ENVIRONMENT_PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value) for name, value in changed.items()}
+
+

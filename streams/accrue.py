@@ -1,0 +1,138 @@
+"""transactions -> ledger -> Redis: events become points (DESIGN.md §3). The ledger is the write-ahead log; per batch of one partition:
+
+(1) read the state that the batch names, in one round trip;
+(2) judge it with the kernels;
+(3) append the ledger records, dead letters and the consumed offset, in one Kafka transaction where the broker has them;
+(4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition;
+(5) acknowledge.
+
+A crash before (3) leaves nothing; between (3) and (4) the recovery hook applies the ledger's tail (recovery.py); after (4) the batch is
+known and skipped. Two workers that both believe they own the partition: (3) fences the older one, (4) refuses whoever comes second.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from time import time
+from typing import NamedTuple
+
+from confluent_kafka import Message
+from msgspec import UNSET
+
+from tillstream.kernels.lapsing import tick_posting
+from tillstream.kernels.posting import Outcome, Poster, Routed, record_in
+from tillstream.kernels.snapshot import Snapshot
+from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
+from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
+from tillstream.sinks.writer import Consumed, Record, Writer
+from tillstream.streams.identify import deadletter
+from tillstream.streams.stats import Stats
+from tillstream.streams.topics import LEDGER, TRANSACTIONS
+
+
+class Fetched(NamedTuple):
+    """One batch of one partition of `transactions`; `membership` is the consumer group's metadata under which it was fetched."""
+
+    partition: int
+    messages: Sequence[Message]
+    membership: object
+
+    def message_at(self, offset: int) -> Message:
+        """The record at `offset`; batches have few gaps, so it stands near offset - first."""
+        return self.messages[bisect_left(self.messages, offset, key=lambda message: message.offset() or 0)]
+
+
+class Accrue:
+    """Posts batches of one partition after another; several partitions may be in progress at once."""
+
+    def __init__(self, poster: Poster, state: StateStore, writer: Writer, stats: Stats) -> None:
+        self.poster = poster
+        self.state = state
+        self.writer = writer
+        self.stats = stats
+
+    async def post(self, fetched: Fetched) -> None:
+        """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
+        routed, letters = decode_routed(fetched.messages)
+        receipts: list[Routed] = []
+        for item in routed:
+            if isinstance(item.event, TickEvent):
+                await self.post_receipts(fetched, receipts, [], item.offset - 1)
+                await self.tick(fetched, item, item.event)
+                receipts = []
+            else:
+                receipts.append(item)
+        await self.post_receipts(fetched, receipts, letters, fetched.messages[-1].offset() or 0)
+
+    async def post_receipts(self, fetched: Fetched, batch: list[Routed], letters: list[Record], until: int) -> None:
+        """Receipts, up to source offset `until`; nothing where the partition stands there already."""
+        snapshot, standing = await self.state.load(fetched.partition, batch)  # (1)
+        if until <= standing.offset:
+            return
+        batch = [routed for routed in batch if routed.offset > standing.offset]
+        outcomes = self.poster.post(batch, snapshot)  # (2)
+        records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched)]
+        after = await self.append(fetched, records, standing, until)  # (3)
+        await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
+        now_ms = time() * 1000
+        self.stats.count(outcomes, [now_ms - fetched.message_at(routed.offset).timestamp()[1] for routed in batch])
+
+    async def tick(self, fetched: Fetched, tick: Routed, event: TickEvent) -> None:
+        """What falls due, for some accounts at a time; the last step moves the partition past the tick.
+
+        Each step stands by itself: a tick that is judged again finds nothing due for the accounts that were dealt with.
+        """
+        partition = fetched.partition
+        standing = await self.state.standing(partition)
+        if tick.offset <= standing.offset:
+            return
+        dates, accounts = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
+        for first in range(0, len(accounts), TICK_ACCOUNTS_MAX):
+            snapshot, standing = await self.state.load_keys(partition, accounts[first : first + TICK_ACCOUNTS_MAX], (), (), ())
+            outcomes = self.poster.post([tick], snapshot)
+            after = await self.append(fetched, list(ledger_records(partition, outcomes)), standing, None)
+            await self.state.apply(partition, snapshot, standing, after)
+        standing = await self.state.standing(partition)
+        seen = Snapshot(standing.as_of)
+        closing = record_in(seen, tick_posting(event, tick.offset, None, []))
+        after = await self.append(fetched, [Record(LEDGER, None, closing, partition)], standing, tick.offset)
+        await self.state.apply(partition, seen, standing, after._replace(as_of=seen.as_of))
+        await self.state.forget_expiries(partition, dates, tick.offset)
+
+    async def append(self, fetched: Fetched, records: list[Record], before: Standing, until: int | None) -> Standing:
+        """Step (3); where the partition will stand: at `until`, or, None, where it stood, with more in the ledger."""
+        consumed = None if until is None else Consumed(TRANSACTIONS, fetched.partition, until + 1)
+        places = await self.writer.append(records, consumed, fetched.membership)
+        return Standing(before.offset if until is None else until, max(before.ledger, places.get(LEDGER, -1)), before.as_of)
+
+
+def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Record]]:
+    """What `identify` routed, in order; dead letters for what did not come from it."""
+    routed: list[Routed] = []
+    letters: list[Record] = []
+    for message in messages:
+        raw = message.value() or b""
+        try:
+            event = decode(raw)
+            account = event.accountid
+            if account is UNSET or isinstance(event, EnrolledEvent | IdentityAddedEvent):
+                raise Malformed("not_routed", "$.accountid", "is missing: this event did not come through identify")
+            routed.append(Routed(event, account, message.offset() or 0, raw))
+        except Malformed as problem:
+            letters.append(deadletter(problem, message))
+    return routed, letters
+
+
+def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> Iterator[Record]:
+    """Ledger records go to the partition that their event came from, number for number."""
+    for outcome in outcomes:
+        account = outcome.routed.account_id
+        key = None if account is None else account.encode()
+        for record in outcome.records:
+            yield Record(LEDGER, key, record, partition, 0)
+
+
+def refusals(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:
+    """Dead letters, with the bytes of the event itself also where it had waited for another."""
+    for outcome in outcomes:
+        if outcome.problem is not None:
+            yield deadletter(outcome.problem, fetched.message_at(outcome.routed.offset), outcome.routed.raw)

@@ -1,0 +1,103 @@
+"""The worker: one Faust app with the agents of the pipeline. Open this file to see the whole of it.
+
+    pos.receipts ─ identify ─► transactions ─ accrue ─► ledger ─ history ─► ClickHouse
+    members ─ enrol ─► Redis          └────────── history ─► ClickHouse    └► Redis (in accrue)
+"""
+
+import os
+import tempfile
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import faust
+from faust.types import TP
+from mode import CrashingSupervisor
+
+from tillstream.schemas.program_file import Versioned
+from tillstream.streams.accrue import Fetched
+from tillstream.streams.runtime import HistoryRuntime, Runtime, WorkerSettings
+from tillstream.streams.topics import LEDGER, MEMBERS, RECEIPTS, TRANSACTIONS
+from tillstream.streams.transport import Transport
+
+ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue"), "history": ("history",)}
+"""What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
+
+IN_PROGRESS = {"identify": 2, "enrol": 1, "accrue": 4, "history": 2}
+"""Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
+
+STATS_EVERY_S = 0.5
+COMMIT_EVERY_S = 1.0
+
+
+def create_app(settings: WorkerSettings, program: Versioned, role: str) -> faust.App:
+    """A worker's app for one of the `ROLES`; it connects when it is started."""
+    app = faust.App(
+        f"tillstream-{role}",
+        broker=[f"librdkafka://{address}" for address in settings.kafka.split(",")],
+        datadir=Path(tempfile.gettempdir()) / f"tillstream-{uuid.uuid4().hex}",
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        agent_supervisor=CrashingSupervisor,
+        broker_session_timeout=settings.session_ms / 1000,
+        broker_heartbeat_interval=settings.session_ms / 10_000,
+        broker_max_poll_interval=settings.poll_interval_ms / 1000,
+        broker_commit_interval=COMMIT_EVERY_S,
+    )
+    transport = Transport.of(app)
+    transport.batch_rows_max = settings.batch_rows_max
+    if settings.kafka_transactions and role == "points":
+        transport.externally_committed_topics.add(TRANSACTIONS)
+    worker = f"{role}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    if role == "history":
+        add_history(app, transport, HistoryRuntime(settings))
+    else:
+        add_points(app, transport, Runtime(settings, program, worker))
+    return app
+
+
+def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
+    """The agents that give points: decode, one kernel call, sinks; coming back for the next batch acknowledges."""
+
+    async def recover(assigned: set[TP]) -> Mapping[TP, int]:
+        await runtime.start()
+        return {tp: await runtime.recovery.recover(tp.partition) for tp in assigned if tp.topic == TRANSACTIONS}
+
+    transport.assignment_hooks.append(recover)
+
+    @app.timer(interval=STATS_EVERY_S)
+    async def publish_stats() -> None:
+        await runtime.publish_stats()
+
+    @app.agent(app.topic(RECEIPTS), name="identify", concurrency=IN_PROGRESS["identify"])
+    async def identify(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.identify.route(batch.messages)
+
+    @app.agent(app.topic(MEMBERS), name="enrol", concurrency=IN_PROGRESS["enrol"])
+    async def enrol(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.enrol.enrol(batch.messages)
+
+    @app.agent(app.topic(TRANSACTIONS), name="accrue", concurrency=IN_PROGRESS["accrue"])
+    async def accrue(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            membership = app.consumer.consumer_group_metadata(batch)  # type: ignore[attr-defined]
+            await runtime.accrue.post(Fetched(batch.partition, batch.messages, membership))
+
+
+def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -> None:
+    """The agent that writes history."""
+
+    async def connect(assigned: set[TP]) -> Mapping[TP, int]:
+        await runtime.start()
+        return {}
+
+    transport.assignment_hooks.append(connect)
+
+    @app.agent(app.topic(TRANSACTIONS, LEDGER), name="history", concurrency=IN_PROGRESS["history"])
+    async def history(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.history.write(batch.topic, batch.partition, batch.messages)

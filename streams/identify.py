@@ -1,0 +1,155 @@
+"""pos.receipts -> transactions: validate, find the account, key by it. What can't be taken goes to `deadletter` (DESIGN.md §2).
+
+A batch goes through these steps, in this order:
+
+(1) decode; bad events become dead letters;
+(2) look up identities, one round trip;
+(3) claim sales for their accounts, and find the accounts of what returns and voids name: every delivery of a receipt goes where its
+    first one went, whatever has become of the card since, so that the account's partition sees each repeat (G2);
+(4) a return whose sale is not known is parked, in Redis and on `parked`; a sale that somebody is parked for brings them along;
+(5) append everything; then forget what was parked; then acknowledge.
+
+Delivery: at least once; `accrue` tells repeats.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import msgspec
+from confluent_kafka import Message
+from msgspec import UNSET
+
+from tillstream.kernels.identities import account_of, identity_hash
+from tillstream.kernels.keys import key_of, sale_key_of
+from tillstream.schemas.deadletter import encode_deadletter
+from tillstream.schemas.events import (
+    EnrolledEvent,
+    Event,
+    IdentityAddedEvent,
+    Malformed,
+    ReceiptEvent,
+    ReturnEvent,
+    SaleEvent,
+    TickEvent,
+    VoidEvent,
+    decode,
+)
+from tillstream.sinks.directory import Directory, Parking
+from tillstream.sinks.writer import Record, Writer
+from tillstream.streams.topics import DEADLETTER, MEMBERS, PARKED, TRANSACTIONS
+
+_encode = msgspec.json.encode
+
+
+class Arrived(NamedTuple):
+    """One record that decoded: its event, its bytes, and when it was produced, milliseconds since the epoch."""
+
+    event: Event
+    raw: bytes
+    timestamp_ms: int
+
+
+class Identify:
+    """Routes batches of till events."""
+
+    def __init__(self, directory: Directory, writer: Writer, identity_key: str, partitions: int) -> None:
+        self.directory = directory
+        self.writer = writer
+        self.identity_key = identity_key.encode()
+        self.partitions = partitions
+
+    async def route(self, messages: Sequence[Message]) -> None:
+        """Takes one batch through the steps of the module; on return everything is appended."""
+        arrived, records = decode_batch(messages)  # (1)
+        accounts = await self.accounts(arrived)  # (2)
+        claims = await self.directory.claim(
+            {key_of(a.event): account or "" for a, account in zip(arrived, accounts, strict=True) if isinstance(a.event, SaleEvent)}
+        )  # (3)
+        searching = [parking_of(a) for a in arrived if isinstance(a.event, ReturnEvent | VoidEvent)]
+        found = iter(await self.directory.find_or_park(searching))
+        parked = await self.directory.parked(key for key, claim in claims.items() if claim.parked)  # (4)
+        for a in arrived:
+            if isinstance(a.event, SaleEvent):
+                key = key_of(a.event)
+                records.append(transaction(a, claims[key].account))
+                records.extend(
+                    transaction(Arrived(decode(raw), raw, a.timestamp_ms), claims[key].account) for raw in parked.get(key, {}).values()
+                )
+            elif isinstance(a.event, ReturnEvent | VoidEvent):
+                account = next(found)
+                records.append(parked_record(a) if account is None else transaction(a, account))
+            else:
+                records.extend(self.everywhere(a))
+        records.extend(Record(PARKED, parked_key(sale, key), None) for sale, events in parked.items() for key in events)
+        await self.writer.append(records)  # (5)
+        await self.directory.unpark(parked)
+
+    async def accounts(self, arrived: Sequence[Arrived]) -> list[str | None]:
+        """The account of each sale; None for anonymous ones and for all other events."""
+        members = [a.event.data.member if isinstance(a.event, SaleEvent) else None for a in arrived]
+        digests = {identity_hash(m, self.identity_key) for m in members if m is not None and m.scheme != "member"}
+        enrolled = await self.directory.enrolled(digests)
+        return [account_of(member, self.identity_key, enrolled) for member in members]
+
+    def everywhere(self, a: Arrived) -> Iterator[Record]:
+        """A tick goes to every partition; an enrolment goes to `members`, where it belongs."""
+        if isinstance(a.event, TickEvent):
+            for partition in range(self.partitions):
+                yield Record(TRANSACTIONS, None, with_account(a.raw, None), partition, a.timestamp_ms)
+        elif isinstance(a.event, EnrolledEvent | IdentityAddedEvent):
+            yield Record(MEMBERS, a.event.data.member_id.encode(), a.raw)
+
+
+def decode_batch(messages: Sequence[Message]) -> tuple[list[Arrived], list[Record]]:
+    """What decoded, in order, and dead letters for the rest."""
+    arrived: list[Arrived] = []
+    letters: list[Record] = []
+    for message in messages:
+        raw = message.value() or b""
+        try:
+            event = decode(raw)
+            if event.accountid is not UNSET:
+                raise Malformed("invalid", "$.accountid", "is set by identify; events from outside can't bring it")
+            arrived.append(Arrived(event, raw, message.timestamp()[1]))
+        except Malformed as problem:
+            letters.append(deadletter(problem, message))
+    return arrived, letters
+
+
+def deadletter(problem: Malformed, message: Message, raw: bytes | None = None) -> Record:
+    """The dead letter for a record, or for the event `raw` that came to light with it."""
+    place = (message.topic() or "", message.partition() or 0, message.offset() or 0)
+    time = datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC)
+    value = encode_deadletter(problem, (message.value() or b"") if raw is None else raw, place, time)
+    return Record(DEADLETTER, message.key(), value)
+
+
+def parking_of(a: Arrived) -> Parking:
+    event: ReceiptEvent = a.event  # type: ignore[assignment]
+    return Parking(sale_key_of(event), key_of(event), a.raw)
+
+
+def parked_record(a: Arrived) -> Record:
+    parking = parking_of(a)
+    return Record(PARKED, parked_key(parking.sale_key, parking.key), a.raw)
+
+
+def parked_key(sale_key: str, key: str) -> bytes:
+    return f"{sale_key}/{key}".encode()
+
+
+def transaction(a: Arrived, account: str) -> Record:
+    """An event on its way to `account` ('': anonymous, keyed by the receipt it is about); it keeps the time it was produced at."""
+    event: ReceiptEvent = a.event  # type: ignore[assignment]
+    key = account or sale_key_of(event)
+    return Record(TRANSACTIONS, key.encode(), with_account(a.raw, account or None), timestamp_ms=a.timestamp_ms)
+
+
+def with_account(raw: bytes, account: str | None) -> bytes:
+    """The event's bytes with the attribute `accountid` in front.
+
+    >>> with_account(b' {"id": "e1"}', "m1")
+    b'{"accountid":"m1","id": "e1"}'
+    """
+    return b'{"accountid":' + _encode(account) + b"," + raw.lstrip()[1:]

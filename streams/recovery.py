@@ -1,0 +1,113 @@
+"""The ledger's tail into Redis: what was appended and not applied before a crash, or everything, where Redis was emptied (G5).
+
+On assignment, per partition of `transactions`: read `ledger`, same partition number, from behind the last offset that Redis has applied to
+its end; apply it, fenced as always; start consuming behind the last source offset that is in the ledger, whatever the consumer group has
+committed. Records that stand twice (a writer without transactions died between appending and applying) count once, by their ids.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from tillstream.kernels.snapshot import Snapshot
+from tillstream.schemas.ledger import Posting, Refused, Waiting, decode_record
+from tillstream.sinks.state import Standing, StateStore
+from tillstream.streams.topics import LEDGER
+
+REPLAY_ROWS_MAX = 2_000
+"""Ledger records per step of a replay: bounds its memory and its function call."""
+
+READ_S = 10.0
+POLL_S = 0.05
+
+
+class Tail(NamedTuple):
+    """Ledger records and the offset of the last."""
+
+    records: list[tuple[bytes, Posting | Waiting | Refused]]
+    last: int
+
+
+class Recovery:
+    """Applies what the ledger has and Redis has not."""
+
+    def __init__(self, state: StateStore, consumer_settings: Mapping[str, Any]) -> None:
+        self.state = state
+        self.consumer_settings = consumer_settings
+
+    async def recover(self, partition: int) -> int:
+        """Brings one partition up to its ledger; gives the source offset to go on from."""
+        standing = await self.state.standing(partition)
+        seen_ticks: set[str] = set()
+        for tail in whole_offsets(read_ledger(self.consumer_settings, partition, standing.ledger + 1)):
+            standing = await self.apply(partition, tail, standing, seen_ticks)
+        return standing.offset + 1
+
+    async def apply(self, partition: int, tail: Tail, standing: Standing, seen_ticks: set[str]) -> Standing:
+        """One step of the replay; where the partition stands afterwards."""
+        records = [record for _, record in tail.records]
+        postings = [record for record in records if isinstance(record, Posting)]
+        snapshot, before = await self.state.load_keys(
+            partition,
+            {posting.account_id for posting in postings if posting.account_id is not None},
+            [posting.posting_id for posting in postings],
+            [posting.reverses_posting for posting in postings if posting.reverses_posting],
+            [record.posting_id if isinstance(record, Posting) else record.sale_id for record in records],
+        )
+        for raw, record in tail.records:
+            if isinstance(record, Posting):
+                known = seen_ticks if record.kind == "tick" else snapshot.postings
+                if record.posting_id in known:
+                    continue
+                if record.kind == "tick":
+                    seen_ticks.add(record.posting_id)
+            snapshot.apply(record, raw)
+        closed = [record.offset for record in records if isinstance(record, Waiting) or record.closes]
+        after = Standing(max([standing.offset, *closed]), tail.last, snapshot.as_of)
+        await self.state.apply(partition, snapshot, before, after)
+        return after
+
+
+def read_ledger(settings: Mapping[str, Any], partition: int, first: int) -> Iterator[Message]:
+    """The ledger of one partition from offset `first` to the end that it has now; `settings` is librdkafka's."""
+    consumer = Consumer({**settings, "group.id": "tillstream-recovery", "enable.auto.commit": False, "fetch.wait.max.ms": 50})
+    place = TopicPartition(LEDGER, partition)
+    try:
+        low, high = consumer.get_watermark_offsets(place, timeout=READ_S)
+        at = max(low, first)
+        if at >= high:
+            return
+        consumer.assign([TopicPartition(LEDGER, partition, at)])
+        silent_s = 0.0
+        while at < high:
+            messages = consumer.consume(REPLAY_ROWS_MAX, POLL_S)
+            for message in messages:
+                if message.error():
+                    raise KafkaException(message.error())
+                at = (message.offset() or 0) + 1
+                yield message
+            # Behind the last record there may be only a transaction's marker, which no consumer sees but its position passes.
+            at = max(at, consumer.position([place])[0].offset)
+            silent_s = 0.0 if messages else silent_s + POLL_S
+            if silent_s > READ_S:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"ledger {partition}: nothing between {at} and {high}"))
+    finally:
+        consumer.close()
+
+
+def whole_offsets(messages: Iterator[Message]) -> Iterator[Tail]:
+    """Steps that end where all records of a source offset are there; an unfinished rest is left out: its event is judged again."""
+    records: list[tuple[bytes, Posting | Waiting | Refused]] = []
+    whole, last = 0, -1
+    for message in messages:
+        raw = message.value() or b""
+        record = decode_record(raw)
+        records.append((raw, record))
+        if isinstance(record, Waiting) or record.closes or (isinstance(record, Posting) and record.kind == "tick"):
+            whole, last = len(records), message.offset() or 0
+        if whole >= REPLAY_ROWS_MAX:
+            yield Tail(records[:whole], last)
+            records, whole = records[whole:], 0
+    if whole:
+        yield Tail(records[:whole], last)

@@ -1,0 +1,96 @@
+"""What a worker's agents work with: clients and sinks, connected at the first assignment, closed at the end."""
+
+import asyncio
+
+from msgspec import Struct
+
+from tillstream.kernels.posting import Poster
+from tillstream.schemas.program_file import Versioned
+from tillstream.sinks.clickhouse import connect as connect_clickhouse
+from tillstream.sinks.clickhouse import migrate
+from tillstream.sinks.directory import Directory
+from tillstream.sinks.history import History
+from tillstream.sinks.redis import connect, load_library
+from tillstream.sinks.state import StateStore
+from tillstream.sinks.writer import Writer
+from tillstream.streams.accrue import Accrue
+from tillstream.streams.enrol import Enrol
+from tillstream.streams.history import HistoryAgent
+from tillstream.streams.identify import Identify
+from tillstream.streams.recovery import Recovery
+from tillstream.streams.stats import Stats
+
+
+class WorkerSettings(Struct, frozen=True, kw_only=True):
+    """The part of the configuration that a worker needs; `tillstream.config` documents each."""
+
+    kafka: str
+    kafka_transactions: bool
+    redis: str
+    clickhouse: str
+    identity_key: str
+    partitions: int
+    session_ms: int
+    poll_interval_ms: int
+    batch_rows_max: int
+
+
+class Runtime:
+    """What the agents that give points work with; `start` may be called again and again."""
+
+    def __init__(self, settings: WorkerSettings, program: Versioned, worker: str) -> None:
+        self.settings = settings
+        self.worker = worker
+        self.poster = Poster(program)
+        self.stats = Stats()
+        self.starting = asyncio.Lock()
+        self.started = False
+
+    async def start(self) -> None:
+        """Connects to Redis and Kafka."""
+        async with self.starting:
+            if not self.started:
+                await self._connect()
+                self.started = True
+
+    async def _connect(self) -> None:
+        settings = self.settings
+        kafka = {"bootstrap.servers": settings.kafka}
+        self.redis = connect(settings.redis)
+        await load_library(self.redis, settings.redis)
+        state, directory = StateStore(self.redis), Directory(self.redis)
+        self.routes = Writer(kafka)
+        self.ledger = Writer(kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
+        await self.routes.start()
+        await self.ledger.start()
+        self.recovery = Recovery(state, kafka)
+        self.identify = Identify(directory, self.routes, settings.identity_key, settings.partitions)
+        self.enrol = Enrol(directory, self.routes, settings.identity_key)
+        self.accrue = Accrue(self.poster, state, self.ledger, self.stats)
+
+    async def publish_stats(self) -> None:
+        """Lets operators and `demo` see how far this worker is."""
+        if self.started:
+            await self.stats.publish(self.redis, self.worker)
+
+    async def stop(self) -> None:
+        """Ends after the appends in progress."""
+        if self.started:
+            await self.publish_stats()
+            await self.routes.stop()
+            await self.ledger.stop()
+            await self.redis.aclose()
+
+
+class HistoryRuntime:
+    """What the history agent works with."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.history: HistoryAgent
+
+    async def start(self) -> None:
+        """Connects to ClickHouse."""
+        client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse)
+        await asyncio.to_thread(migrate, client)
+        self.history = HistoryAgent(History(client))

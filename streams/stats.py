@@ -1,0 +1,76 @@
+"""What a worker has done since it started: counters and latencies, published to Redis for `demo`, `verify` and operators."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import exp, log
+
+import msgspec
+from msgspec import Struct
+
+from tillstream.kernels.posting import Outcome
+from tillstream.sinks.redis import Redis
+
+STATS_PREFIX = "tillstream:stats:"
+STATS_KEPT_S = 60
+"""A dead worker's figures fade after this."""
+
+BUCKETS_PER_E = 20
+"""Latency buckets per factor e: a percentile read from them is at most 5 % off."""
+
+
+class WorkerStats(Struct):
+    """Counters since the start: outcomes by status, ledger records, and latencies in buckets (bucket -> receipts)."""
+
+    outcomes: dict[str, int] = {}
+    records: int = 0
+    latency_buckets: dict[int, int] = {}
+
+
+class Stats:
+    """Counts outcomes and the time from a till's record to its points in Redis."""
+
+    def __init__(self) -> None:
+        self.outcomes: Counter[str] = Counter()
+        self.records = 0
+        self.buckets: Counter[int] = Counter()
+
+    def count(self, outcomes: Sequence[Outcome], latencies_ms: Iterable[float]) -> None:
+        """Adds one batch; latencies from the till's record to Redis, milliseconds."""
+        self.outcomes.update(outcome.status for outcome in outcomes)
+        self.records += sum(len(outcome.records) for outcome in outcomes)
+        self.buckets.update(bucket_of(latency) for latency in latencies_ms)
+
+    async def publish(self, client: Redis, worker: str) -> None:
+        """Writes the figures to Redis, where they stay for `STATS_KEPT_S` seconds."""
+        figures = WorkerStats(dict(self.outcomes), self.records, dict(self.buckets))
+        await client.set(STATS_PREFIX + worker, msgspec.json.encode(figures), ex=STATS_KEPT_S)
+
+
+def bucket_of(latency_ms: float) -> int:
+    return round(BUCKETS_PER_E * log(max(latency_ms, 0.01)))
+
+
+def percentile_ms(buckets: dict[int, int], share: float) -> float:
+    """The latency that `share` of the receipts stay within, milliseconds; 0 without receipts."""
+    wanted, seen = share * sum(buckets.values()), 0
+    for bucket in sorted(buckets):
+        seen += buckets[bucket]
+        if seen >= wanted:
+            return exp(bucket / BUCKETS_PER_E)
+    return 0.0
+
+
+def merged(workers: Iterable[WorkerStats]) -> WorkerStats:
+    """The figures of several workers as one."""
+    total = Stats()
+    for worker in workers:
+        total.outcomes.update(worker.outcomes)
+        total.records += worker.records
+        total.buckets.update(worker.latency_buckets)
+    return WorkerStats(dict(total.outcomes), total.records, dict(total.buckets))
+
+
+async def read_stats(client: Redis) -> WorkerStats:
+    """The figures of all workers that have been alive within the last minute."""
+    found = [await client.get(key) async for key in client.scan_iter(match=STATS_PREFIX + "*")]
+    return merged(msgspec.json.decode(raw, type=WorkerStats) for raw in found if raw)

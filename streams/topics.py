@@ -1,0 +1,100 @@
+"""The topics: names, keys, partitions, settings. Declared here, once.
+
+    topic         key                     value                                     partitions
+    pos.receipts  any                     events of tills (DESIGN.md §4)            `partitions`
+    members       member id               enrolments, identities; compacted         1
+    transactions  account id              events with `accountid`                   `partitions`, never changed
+    ledger        account id              ledger records                            as transactions, number for number
+    parked        natural key of the sale returns whose sale is not known; compacted  1
+    deadletter    as it came              what could not be taken, with its bytes   1
+"""
+
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
+
+RECEIPTS = "pos.receipts"
+MEMBERS = "members"
+TRANSACTIONS = "transactions"
+LEDGER = "ledger"
+PARKED = "parked"
+DEADLETTER = "deadletter"
+
+RECORD_BYTES_MAX = 8 * 1024 * 1024
+"""What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
+
+DEADLETTER_BYTES_MAX = 12 * 1024 * 1024
+"""A refused record in base64, with its reason."""
+
+ANSWER_S = 15.0
+
+KEPT = {"retention.ms": "-1"}
+COMPACTED = {"cleanup.policy": "compact"}
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """One topic as it must be."""
+
+    name: str
+    partitions: int
+    settings: dict[str, str] = field(default_factory=dict)
+
+
+def topic_specs(partitions: int) -> list[TopicSpec]:
+    """All topics of an installation; the ledger and what it was made from are kept for ever."""
+    return [
+        TopicSpec(RECEIPTS, partitions, {"max.message.bytes": str(RECORD_BYTES_MAX)}),
+        TopicSpec(MEMBERS, 1, COMPACTED),
+        TopicSpec(TRANSACTIONS, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
+        TopicSpec(LEDGER, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
+        TopicSpec(PARKED, 1, COMPACTED),
+        TopicSpec(DEADLETTER, 1, KEPT | {"max.message.bytes": str(DEADLETTER_BYTES_MAX)}),
+    ]
+
+
+class TopicsUnfit(Exception):
+    """A topic has another number of partitions than the installation; says which and what to do."""
+
+
+class BrokerUnreachable(Exception):
+    """Kafka does not answer at `address`."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(f"Kafka does not answer at {address}: {reason}")
+        self.address = address
+
+
+def ensure_topics(bootstrap: str, partitions: int, replication: int) -> None:
+    """Creates the topics that are missing and checks the partition counts of those that are there.
+
+    Raises:
+        BrokerUnreachable: no broker answers within `ANSWER_S`.
+        TopicsUnfit: a topic's number of partitions is not the configured one.
+    """
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    there = partition_counts(admin, bootstrap)
+    specs = topic_specs(partitions)
+    missing = [NewTopic(s.name, s.partitions, replication, config=s.settings) for s in specs if s.name not in there]
+    if missing:
+        for name, created in admin.create_topics(missing, operation_timeout=ANSWER_S).items():
+            try:
+                created.result(ANSWER_S)
+            except KafkaException as error:
+                if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
+                    raise TopicsUnfit(f"topic {name} can't be created: {error.args[0].str()}") from None
+    for spec in specs:
+        count = there.get(spec.name, spec.partitions)
+        if count != spec.partitions:
+            message = f"topic {spec.name} has {count} partitions, the setting `partitions` says {spec.partitions}; it can't change later"
+            raise TopicsUnfit(message)
+
+
+def partition_counts(admin: AdminClient, bootstrap: str) -> dict[str, int]:
+    """Partitions by topic."""
+    try:
+        topics = admin.list_topics(timeout=ANSWER_S).topics
+    except KafkaException as error:
+        raise BrokerUnreachable(bootstrap, error.args[0].str()) from None
+    return {name: len(metadata.partitions) for name, metadata in topics.items()}
