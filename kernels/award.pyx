@@ -80,8 +80,11 @@ cdef class Awards:
 
     @property
     def parts_count(self):
-        """Line-and-rule pairs that got points."""
-        return self.parts_n
+        """Line-and-rule pairs that got points; parts of a group that its better rival withdrew do not count."""
+        cdef Py_ssize_t g, count = 0
+        for g in range(self.groups_n):
+            count += self.groups[g].part_to - self.groups[g].part_from
+        return count
 
     def by_receipt(self):
         """Per receipt a list of (rule row, basis, award before the cap, places, points); places and points are parallel lists."""

@@ -1,6 +1,12 @@
-"""Globs over slash-separated names: `*` stays inside one segment, `**` spans any number of segments, none included."""
+"""Globs over slash-separated names: `*` stays inside one segment, `**` spans any number of segments, none included.
+
+Between two stars the leftmost match is as good as any other, so it is taken for good (an atomic group): no pattern and no name can make
+the search try all combinations.
+"""
 
 import re
+from collections.abc import Iterator
+from itertools import groupby
 
 
 def compile_glob(pattern: str) -> re.Pattern[str]:
@@ -12,22 +18,30 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     >>> bool(compile_glob("drinks/*").fullmatch("drinks/beer/dark"))
     False
     """
-    return re.compile(_over_segments(pattern.split("/"), first=True), re.DOTALL)
+    return re.compile("".join(_pieces(pattern.split("/"))), re.DOTALL)
 
 
-def _over_segments(segments: list[str], *, first: bool) -> str:
-    """Each segment brings the slash before it, so that `**` can stand for none at all."""
-    if not segments:
-        return ""
-    head, rest = segments[0], segments[1:]
-    if head != "**":
-        return ("" if first else "/") + _in_segment(head) + _over_segments(rest, first=False)
-    if not first:
-        return "(?:/[^/]*)*" + _over_segments(rest, first=False)
-    if not rest:
-        return ".*"
-    return "(?:[^/]*/)*" + _over_segments(rest, first=True)
+def _pieces(segments: list[str]) -> Iterator[str]:
+    """The expression in pieces: runs of segments, and between them what stands for `**` and brings the slashes next to it."""
+    groups = [(spans, list(group)) for spans, group in groupby(segments, key=lambda segment: segment == "**")]
+    if groups == [(True, segments)]:
+        yield ".*"
+        return
+    for index, (spans, group) in enumerate(groups):
+        last_span = index >= len(groups) - 2
+        if not spans:
+            run = "/".join(_in_segment(segment) for segment in group)
+            searched = 0 < index < len(groups) - 1
+            yield run + "(?=/|\\Z))" if searched else run
+        elif index == 0:
+            yield "(?:[^/]*/)*" if last_span else "(?>(?:[^/]*/)*?"
+        elif index == len(groups) - 1:
+            yield "(?:/[^/]*)*"
+        else:
+            yield "(?:/[^/]*)*/" if last_span else "(?>(?:/[^/]*)*?/"
 
 
 def _in_segment(segment: str) -> str:
-    return "[^/]*".join(re.escape(literal) for literal in segment.split("*"))
+    first, *others = (re.escape(literal) for literal in segment.split("*"))
+    middle = "".join(f"(?>[^/]*?{literal})" for literal in others[:-1])
+    return first + middle + "".join(f"[^/]*{literal}" for literal in others[-1:])

@@ -115,7 +115,8 @@ class Poster:
             if (known := snapshot.postings.get(key) or snapshot.waiting.get(sale_key, {}).get(key)) is not None:
                 return self.known_before(routed, known, digest)
             if (sale := snapshot.postings.get(sale_key)) is None:
-                waiting = Waiting(key, sale_key, digest, routed.offset, occurred(event).isoformat(), msgspec.Raw(routed.raw))
+                raw = msgspec.Raw(routed.raw.strip())  # A reader of the record sees no white space around it either (G5).
+                waiting = Waiting(key, sale_key, digest, routed.offset, occurred(event).isoformat(), raw)
                 return Outcome(routed, "waiting", [record_in(snapshot, waiting)])
             posting = self.undo(routed, event, sale, snapshot, (key, digest))
             return Outcome(routed, "accepted", [self.keep(posting, snapshot, closes=closes)], waited=waited)
@@ -170,7 +171,8 @@ class Poster:
         """What a return or void takes back; the account is the sale's, whoever brought the goods."""
         sale = decode_record(raw_sale)
         if not isinstance(sale, Posting) or sale.kind != "sale":
-            raise Malformed("not_a_sale", "$.data.original_receipt_id", "names a return; only a sale can be returned")
+            path = "$.data.receipt_id" if isinstance(event, VoidEvent) else "$.data.original_receipt_id"
+            raise Malformed("not_a_sale", path, "names a return; only a sale can be returned or voided")
         before = snapshot.returned.get(sale.posting_id, Returned())
         if isinstance(event, ReturnEvent):
             self.check_currency(event.data)
@@ -198,9 +200,11 @@ class Poster:
         )
 
     def tick(self, routed: Routed, event: TickEvent, snapshot: Snapshot) -> Iterator[bytes]:
-        """The expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of the account ids."""
-        day = event.data.date.isoformat()
-        snapshot.as_of = max(snapshot.as_of or day, day)
+        """The tick itself where it is the latest so far, so that the ledger alone tells how far the clock has come (G5); then the expiry
+        that it makes due, one posting per account of the snapshot, in the order of the account ids.
+        """
+        if snapshot.as_of is None or snapshot.as_of < event.data.date.isoformat():
+            yield record_in(snapshot, tick_posting(event, routed.offset, None, []))
         for account_id in sorted(snapshot.accounts):
             due = list(expiries(snapshot.accounts[account_id], snapshot.as_of))
             if due:

@@ -2,25 +2,35 @@
 
 import difflib
 import tomllib
+from calendar import monthrange
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import time
 from decimal import Decimal
+from fractions import Fraction
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 from msgspec import NODEFAULT
 
+from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.programs import Award, Program, Rule, award_form, ordered
+from tillstream.schemas.receipts import LineKind
 
 NOT_YET = {
     "tiers", "offers", "member", "on", "once", "bought", "per_member", "budget", "hold_days", "on_return", "segment",
 }  # fmt: skip
 """Keys of DESIGN.md §6 that this version does not judge: refused, so that no rule is silently wider than it was written."""
 
-MILLI_MAX = 10**15
+LINE_KINDS: tuple[str, ...] = get_args(LineKind)
+
+LEAP_YEAR = 2000
+
+DIGITS_MAX = 15
+
+MILLI_MAX = 10**DIGITS_MAX
 """Bounds factors of an award, so that `1000 * per_item` and the like stay within 64 bits."""
 
 
@@ -59,7 +69,7 @@ def parse_program(text: str) -> Versioned:
     """
     try:
         tree = tomllib.loads(text, parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError, ArithmeticError) as error:  # Also numbers and nesting beyond what Python reads.
         raise InvalidProgram([Mistake("$", f"not TOML: {error}")]) from None
     mistakes = list(_struct_mistakes(tree, Program, "$"))
     if mistakes:
@@ -78,7 +88,7 @@ def _struct_mistakes(tree: Any, kind: type[msgspec.Struct], path: str) -> Iterat
         yield Mistake(path, f"expected a table, got {tree!r}")
         return
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for key in tree.keys() - fields.keys():
+    for key in sorted(tree.keys() - fields.keys()):
         yield Mistake(f"{path}.{key}", "unknown key", _nearest(key, fields))
     for name, field in fields.items():
         if name in tree:
@@ -99,13 +109,18 @@ def _value_mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
             yield from _struct_mistakes(item, arguments[0], f"{path}[{index}]")
     elif getattr(kind, "__origin__", None) is dict and _is_struct(arguments[1]) and isinstance(value, dict):
         for name, item in value.items():
+            yield from _conversion_mistakes(name, arguments[0], f"{path}.{name}")
             yield from _struct_mistakes(item, arguments[1], f"{path}.{name}")
     else:
-        try:
-            msgspec.convert(value, kind)
-        except msgspec.ValidationError as error:
-            message, _, inside = str(error).partition(" - at `$")
-            yield Mistake(path + inside.rstrip("`"), message)
+        yield from _conversion_mistakes(value, kind, path)
+
+
+def _conversion_mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, _, inside = str(error).partition(" - at `$")
+        yield Mistake(path + inside.rstrip("`"), message)
 
 
 def _is_struct(kind: Any) -> bool:
@@ -129,6 +144,9 @@ def _meaning_mistakes(program: Program) -> Iterator[Mistake]:
         expires = unit.expires
         if expires and (expires.after_days, expires.after_months, expires.fixed_dates).count(None) != 2:
             yield Mistake(f"$.units.{name}.expires", "needs exactly one of after_days, after_months, fixed_dates")
+        for text in (expires and expires.fixed_dates) or []:
+            if int(text[3:]) > monthrange(LEAP_YEAR, int(text[:2]))[1]:
+                yield Mistake(f"$.units.{name}.expires.fixed_dates", f"no year has a {text}")
         if expires and max(expires.after_days or 0, 31 * (expires.after_months or 0)) > 366_000:
             yield Mistake(f"$.units.{name}.expires", "is more than a thousand years", "leave `expires` out for points that never expire")
     seen: dict[str, int] = {}
@@ -150,12 +168,19 @@ def _rule_mistakes(program: Program, rule: Rule, path: str) -> Iterator[Mistake]
         yield Mistake(f"{path}.when.hours", "the first time must come before the second", "split hours over midnight into two rules")
     if when.from_ and when.to and when.from_ > when.to:
         yield Mistake(f"{path}.when.to", f"{when.to} comes before `from`, {when.from_}")
+    yield from _pattern_mistakes(when.store, f"{path}.when.store")
     for table in ("lines", "exclude"):
         for key in ("sku", "category", "brand", "kind"):
-            for pattern in getattr(getattr(rule, table), key) or []:
-                if any("**" in segment and segment != "**" for segment in pattern.split("/")):
-                    yield Mistake(f"{path}.{table}.{key}", f"`**` is a whole segment, not part of one: {pattern!r}")
+            yield from _pattern_mistakes(getattr(getattr(rule, table), key), f"{path}.{table}.{key}")
     yield from _award_mistakes(program, rule, f"{path}.award")
+
+
+def _pattern_mistakes(patterns: list[str] | None, path: str) -> Iterator[Mistake]:
+    for pattern in patterns or []:
+        if any("**" in segment and segment != "**" for segment in pattern.split("/")):
+            yield Mistake(path, f"`**` is a whole segment, not part of one: {pattern!r}")
+        if path.endswith(".kind") and "*" not in pattern and pattern not in LINE_KINDS:
+            yield Mistake(path, f"no line is of kind {pattern!r}", f"kinds are {', '.join(LINE_KINDS)}")
 
 
 def time_of(text: str) -> int:
@@ -172,20 +197,33 @@ def _award_mistakes(program: Program, rule: Rule, path: str) -> Iterator[Mistake
     if form is None:
         yield Mistake(path, "spells no known form", "points + per_amount | per_item | per_line, fixed, steps, multiply + of")
         return
+    if mistakes := list(_number_mistakes(award, path)):
+        yield from mistakes
+        return
     if award.points is not None and award.points < 0:
         yield Mistake(f"{path}.points", "must not be negative")
     if award.points is not None and form != "per_amount" and award.points != int(award.points):
         yield Mistake(f"{path}.points", "must be whole here")
     if max(award.per_amount or 1, award.per_item or 1, award.per_line or 1) > MILLI_MAX:
         yield Mistake(path, f"a divisor may be at most {MILLI_MAX}")
-    for key in ("points", "multiply"):
-        number = getattr(award, key)
-        if number is not None and max(Decimal(number).as_integer_ratio()) > MILLI_MAX:
-            yield Mistake(f"{path}.{key}", "is too large or has too many digits", f"as a fraction both parts must stay below {MILLI_MAX}")
+    elif form == "per_amount" and (Fraction(award.points or 0) / (award.per_amount or 1)).denominator > INT64_MAX:
+        yield Mistake(path, "points / per_amount is too fine for 64 bits", "fewer decimals, or a smaller per_amount")
     if award.steps and [step[0] for step in award.steps] != sorted({step[0] for step in award.steps}):
         yield Mistake(f"{path}.steps", "the minima must rise")
     if form == "multiply":
         yield from _multiply_mistakes(program, rule, path)
+
+
+def _number_mistakes(award: Award, path: str) -> Iterator[Mistake]:
+    """Decimals that are no numbers, or whose exact fraction would not fit; the exponent is looked at first, for the fraction may be huge."""
+    for key in ("points", "multiply"):
+        number: Decimal | None = getattr(award, key)
+        if number is None:
+            continue
+        if not number.is_finite():
+            yield Mistake(f"{path}.{key}", f"{number} is no number to count with")
+        elif not -DIGITS_MAX <= int(number.as_tuple().exponent) <= DIGITS_MAX or max(map(abs, number.as_integer_ratio())) > MILLI_MAX:
+            yield Mistake(f"{path}.{key}", "is too large or has too many digits", f"as a fraction both parts must stay below {MILLI_MAX}")
 
 
 def _multiply_mistakes(program: Program, rule: Rule, path: str) -> Iterator[Mistake]:

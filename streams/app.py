@@ -67,6 +67,10 @@ def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
 
     transport.assignment_hooks.append(recover)
 
+    @app.on_before_shutdown.connect
+    async def stop(*_: Any, **__: Any) -> None:
+        await runtime.stop()
+
     @app.timer(interval=STATS_EVERY_S)
     async def publish_stats() -> None:
         await runtime.publish_stats()

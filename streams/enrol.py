@@ -20,7 +20,7 @@ class Enrol:
     def __init__(self, directory: Directory, writer: Writer, identity_key: str) -> None:
         self.directory = directory
         self.writer = writer
-        self.identity_key = identity_key.encode()
+        self.identity_key = identity_key
 
     async def enrol(self, messages: Sequence[Message]) -> None:
         """Takes one batch of member events; what is none goes to `deadletter`."""
@@ -28,14 +28,22 @@ class Enrol:
         letters: list[Record] = []
         for message in messages:
             try:
-                event = decode(message.value() or b"")
-                if not isinstance(event, EnrolledEvent | IdentityAddedEvent):
-                    raise Malformed("misplaced", "$.type", "only member events belong on the topic `members`")
+                members |= identities_of(message.value() or b"", self.identity_key)
             except Malformed as problem:
                 letters.append(deadletter(problem, message))
-                continue
-            identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
-            members |= {identity_hash(identity, self.identity_key): event.data.member_id for identity in identities}
         await self.directory.enrol(members)
         if letters:
             await self.writer.append(letters)
+
+
+def identities_of(raw: bytes, identity_key: str) -> dict[str, str]:
+    """What a member event says of identities: from their hashes to the member id.
+
+    Raises:
+        Malformed: it is no member event.
+    """
+    event = decode(raw)
+    if not isinstance(event, EnrolledEvent | IdentityAddedEvent):
+        raise Malformed("misplaced", "$.type", "only member events belong on the topic `members`")
+    identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
+    return {identity_hash(identity, identity_key.encode()): event.data.member_id for identity in identities}

@@ -71,14 +71,21 @@ class Recovery:
 
 def read_ledger(settings: Mapping[str, Any], partition: int, first: int) -> Iterator[Message]:
     """The ledger of one partition from offset `first` to the end that it has now; `settings` is librdkafka's."""
-    consumer = Consumer({**settings, "group.id": "tillstream-recovery", "enable.auto.commit": False, "fetch.wait.max.ms": 50})
-    place = TopicPartition(LEDGER, partition)
+    return read_topic(settings, LEDGER, partition, first)
+
+
+def read_topic(settings: Mapping[str, Any], topic: str, partition: int, first: int) -> Iterator[Message]:
+    """The committed records of one partition from offset `first` to the end that it has now, without joining a group.
+
+    Raises:
+        KafkaException: the broker fails, or is silent for `READ_S`.
+    """
+    consumer = Consumer({**settings, "group.id": "tillstream-reader", "enable.auto.commit": False, "fetch.wait.max.ms": 50})
+    place = TopicPartition(topic, partition)
     try:
         low, high = consumer.get_watermark_offsets(place, timeout=READ_S)
         at = max(low, first)
-        if at >= high:
-            return
-        consumer.assign([TopicPartition(LEDGER, partition, at)])
+        consumer.assign([TopicPartition(topic, partition, at)])
         silent_s = 0.0
         while at < high:
             messages = consumer.consume(REPLAY_ROWS_MAX, POLL_S)
@@ -91,7 +98,7 @@ def read_ledger(settings: Mapping[str, Any], partition: int, first: int) -> Iter
             at = max(at, consumer.position([place])[0].offset)
             silent_s = 0.0 if messages else silent_s + POLL_S
             if silent_s > READ_S:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"ledger {partition}: nothing between {at} and {high}"))
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic} {partition}: nothing between {at} and {high}"))
     finally:
         consumer.close()
 

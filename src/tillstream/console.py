@@ -1,0 +1,168 @@
+"""What a person sees in the terminal: progress, figures, findings. Nothing here decides anything."""
+
+import signal
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from tillstream.config import ENVIRONMENT_PREFIX, Config
+from tillstream.demo import run_demo
+from tillstream.histories import Faults, named
+from tillstream.installation import Installation, environment_of
+from tillstream.sending import Sender
+
+DEMO_PROGRAM = Path(__file__).with_name("demo.toml")
+SHOWN_ACCOUNTS = 20
+
+
+def columns() -> tuple[Any, ...]:
+    return TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+
+
+class DemoScreen:
+    """The demo in the terminal: what it does now, and what came of it. Quiet: only progress and messages, on standard error."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.out = Console(stderr=quiet, highlight=False)
+        self.progress = Progress(*columns(), console=self.out, transient=True)
+        self.tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> "DemoScreen":
+        self.progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.progress.stop()
+
+    def run(self, receipts: int, keep: bool) -> dict[str, Any]:
+        """Runs the demo and shows its figures; `keep`: serves until Ctrl-C after that."""
+        figures: dict[str, Any] = {}
+
+        def finish(config: Config, result: dict[str, Any]) -> None:
+            figures.update(result)
+            self.progress.stop()
+            if not self.out.stderr:
+                show_figures(self.out, result)
+            if keep:
+                show_settings(self.out, config)
+                wait_for_interrupt()
+
+        run_demo(receipts, self.say, self.advance, finish)
+        return figures
+
+    def say(self, message: str) -> None:
+        self.out.print(message)
+
+    def advance(self, what: str, done: int, total: int) -> None:
+        """Moves a bar; a total of 0 is not known yet."""
+        if what not in self.tasks:
+            self.tasks[what] = self.progress.add_task(what, total=total or None)
+        self.progress.update(self.tasks[what], completed=done, total=total or None)
+
+
+def show_figures(out: Console, figures: dict[str, Any]) -> None:
+    """What the demo did, in one table and a few sentences."""
+    table = Table("what", "figure", show_edge=False, box=None)
+    history, seconds, latency = figures["history"], figures["seconds"], figures["latency_ms"]
+    for name, value in (
+        ("events sent", figures["events"]),
+        ("of these", ", ".join(f"{count} {name}" for name, count in figures["faults"].items())),
+        ("receipts in history", f"{history['sales']:,} sales, {history['returns']:,} returns"),
+        ("lines", f"{history['lines']:,}"),
+        ("ledger entries", f"{history['entries']:,}"),
+        ("points given, net", f"{figures['points']:,}"),
+        ("accounts", f"{figures['verify']['accounts']:,}"),
+        ("outcomes", ", ".join(f"{count:,} {name}" for name, count in figures["outcomes"].items())),
+        ("time", f"{seconds['all']} s for all, ClickHouse included: {figures['events_per_second']:,} events/s"),
+        ("till to Redis under this burst", f"p50 {latency['p50']} ms, p99 {latency['p99']} ms"),
+    ):
+        table.add_row(name, str(value))
+    out.print(table)
+    top = figures["top_member"]
+    if top:
+        out.print(f"\nmost points: {top['account_id']} with {top['balance']:,}; three of the lines that gave them:")
+        for line in top["lines"]:
+            out.print(f"  +{line['points']}  {line['why']}")
+    show_report(figures["verify"], out)
+    out.print("\nwhere to look next: tillstream demo --keep, docs/analyst.md for SQL, ARCHITECTURE.md for how it works")
+
+
+def show_report(report: dict[str, Any], out: Console | None = None) -> None:
+    """What verify compared and found."""
+    out = out or Console(highlight=False)
+    history = "left out" if report["clickhouse_accounts"] is None else f"{report['clickhouse_accounts']:,} accounts"
+    out.print(
+        f"\nverify: ledger {report['postings']:,} postings, {report['entries']:,} entries, {report['accounts']:,} accounts; "
+        f"Redis {report['redis_accounts']:,} accounts; ClickHouse {history}"
+    )
+    for finding in report["findings"]:
+        out.print(f"  {finding['check']}: {finding['where']}: expected {finding['expected']}, found {finding['found']}")
+    out.print("all balances equal, to the point" if report["ok"] else f"{len(report['findings'])} or more things do not hold")
+
+
+def show_simulation(result: dict[str, Any]) -> None:
+    """A simulation's result for a person."""
+    out = Console(highlight=False)
+    out.print(
+        f"{result['events']} events: {result['accepted']} accepted, {result['duplicates']} duplicates, {result['waiting']} waiting, "
+        f"{len(result['rejected'])} rejected"
+    )
+    for rejected in result["rejected"][:SHOWN_ACCOUNTS]:
+        out.print(f"  event {rejected['index']}: {rejected['code']} at {rejected['path']}: {rejected['message']}")
+    table = Table("account", "unit", "balance", "lots")
+    for account_id, units in list(result["accounts"].items())[:SHOWN_ACCOUNTS]:
+        for unit, there in units.items():
+            lots = ", ".join(f"{lot['points']} until {lot['expires_on'] or 'ever'}" for lot in there["lots"])
+            table.add_row(account_id, unit, str(there["balance"]), lots)
+    out.print(table)
+    if len(result["accounts"]) > SHOWN_ACCOUNTS:
+        out.print(f"and {len(result['accounts']) - SHOWN_ACCOUNTS} accounts more; --json has them all")
+
+
+def show_settings(out: Console, config: Config) -> None:
+    """The variables that lead other commands to this installation."""
+    out.print("\nserving; in another terminal:")
+    for name, value in environment_of(config).items():
+        out.print(f"  export {name}={value}", soft_wrap=True)
+    out.print(f"then for example: tillstream verify, or tillstream replay generated. ({ENVIRONMENT_PREFIX}* are settings.) Ctrl-C ends it.")
+
+
+def serve_installation(program: str | None) -> None:
+    """The embedded system until Ctrl-C."""
+    out = Console(highlight=False)
+    installation = Installation(Path(program) if program else DEMO_PROGRAM)
+    with installation as config:
+        show_settings(out, config)
+        wait_for_interrupt(installation)
+
+
+def wait_for_interrupt(installation: Installation | None = None) -> None:
+    """Returns at Ctrl-C or SIGTERM; raises TillstreamError where a worker dies before."""
+    told = threading.Event()
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not told.wait(0.5):
+            if installation is not None:
+                installation.check_workers()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def replay_history(config: Config, history: str, receipts: int | None, rate: float | None, faults: Faults, *, quiet: bool) -> dict[str, Any]:
+    """Sends a history to Kafka with a progress bar."""
+    from tillstream.operating import check_kafka
+
+    source = named(history, receipts, faults)
+    check_kafka(config)
+    sender = Sender(config.kafka)
+    with Progress(*columns(), console=Console(stderr=True), disable=quiet) as progress:
+        enrolled = sender.send(source.enrolments)
+        task = progress.add_task("sending", total=receipts)
+        sent = sender.send(source.receipts, rate, lambda count: progress.update(task, completed=count))
+    return {"enrolments": enrolled, "events": sent, "acknowledged": sender.acknowledged}

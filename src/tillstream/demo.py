@@ -6,20 +6,19 @@ from collections.abc import Callable
 from importlib.resources import as_file, files
 from typing import Any
 
-from tillstream.config import Config
+from tillstream.config import Config, load_program
 from tillstream.errors import TillstreamError, UsageError
 from tillstream.explain import explain_top
 from tillstream.histories import Faults, History, named
 from tillstream.installation import Installation
-from tillstream.progress import Behind, Watch
+from tillstream.progress import Watch
 from tillstream.sending import Sender
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
-from tillstream.sinks.history import balances, counts
+from tillstream.sinks.archive import balances, counts
 from tillstream.sinks.redis import Redis, connect
 from tillstream.streams.stats import percentile_ms, read_stats
 from tillstream.verify import verify
 
-RECEIPTS = 20_000
 LOOK_EVERY_S = 0.1
 STUCK_S = 60.0
 """Without any progress for this long, the demo gives up and says so."""
@@ -38,17 +37,14 @@ def find_history(receipts: int, say: Say) -> tuple[History, str]:
         return named("generated", receipts, faults), "demo-generated.toml"
 
 
-def run_demo(receipts: int, say: Say, progress: Progress, serve: Callable[[Config], None] | None) -> dict[str, Any]:
-    """Runs the demo to its figures; `serve` is called at the end with the installation still running."""
+def run_demo(receipts: int, say: Say, progress: Progress, finish: Callable[[Config, dict[str, Any]], None]) -> None:
+    """Runs the demo; `finish` gets the figures while the installation is still running."""
     history, program = find_history(receipts, say)
     say("starting the servers: broker, Redis, ClickHouse, two workers")
     with as_file(files("tillstream").joinpath(program)) as path:
         installation = Installation(path)
         with installation as config:
-            figures = asyncio.run(feed(config, installation, history, progress))
-            if serve is not None:
-                serve(config)
-    return figures
+            finish(config, asyncio.run(feed(config, installation, history, progress)))
 
 
 async def feed(config: Config, installation: Installation, history: History, progress: Progress) -> dict[str, Any]:
@@ -88,13 +84,16 @@ async def collect(config: Config, client: Redis, history: History) -> dict[str, 
     """What the finished system says of itself."""
     stats = await read_stats(client)
     clickhouse = connect_clickhouse(config.clickhouse)
-    report = await verify(config, client, balances(clickhouse))
+    standings = list(balances(clickhouse))
+    report = await verify(config, client, standings)
+    top = explain_top(clickhouse, load_program(config.program))
     return {
         "faults": fault_counts(history),
         "outcomes": stats.outcomes,
-        "history": counts(clickhouse),
+        "history": counts(clickhouse)._asdict(),
+        "points": sum(points for _, unit, points in standings if unit == "points"),
         "latency_ms": {name: round(percentile_ms(stats.latency_buckets, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))},
-        "top_member": explain_top(clickhouse),
+        "top_member": None if top is None else {**top._asdict(), "lines": [line._asdict() for line in top.lines]},
         "verify": report.as_json(),
     }
 
@@ -131,5 +130,3 @@ async def until(done: Callable[[], Any], installation: Installation) -> None:
 def last_words(installation: Installation) -> str:
     return " | ".join(line for worker in installation.workers.values() for line in worker.log_tail())
 
-
-__all__ = ["RECEIPTS", "Behind", "run_demo"]

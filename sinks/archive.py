@@ -1,0 +1,85 @@
+"""What is read back from history: old sales with all that undid them, and the sums that `verify` compares.
+
+In: natural keys of sales. Out: the ledger records that Redis has forgotten, byte for byte.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from clickhouse_connect.driver.client import Client
+
+FIND_SALES_MAX = 1_000
+"""Sales in one query: their keys travel in the URL, 35 kB here, and servers take 1 MiB."""
+
+FIND = """
+SELECT lower(hex(sale_id)) AS sale, record
+FROM records
+WHERE sale_id IN (SELECT toFixedString(unhex(arrayJoin({sales:Array(String)})), 16)) AND type = 'ledger.posted'
+ORDER BY sale_id, kafka_offset
+LIMIT 1 BY sale_id, posting_id
+"""
+
+BALANCES = """
+SELECT account_id, unit, sum(points) AS balance
+FROM ledger_entries
+WHERE account_id IS NOT NULL
+GROUP BY account_id, unit
+ORDER BY account_id, unit
+"""
+
+COUNTS = """
+SELECT
+    (SELECT count() FROM receipts WHERE kind = 'sale') AS sales,
+    (SELECT count() FROM receipts WHERE kind = 'return') AS returns,
+    (SELECT count() FROM receipts WHERE kind = 'void') AS voids,
+    (SELECT count() FROM receipt_lines) AS lines,
+    (SELECT count() FROM postings_log FINAL) AS postings,
+    (SELECT count() FROM ledger_entries) AS entries,
+    (SELECT count() FROM history_rejects FINAL) AS rejects
+"""
+
+
+class Counts(NamedTuple):
+    """How much there is, each thing once; `postings` counts ticks as well."""
+
+    sales: int
+    returns: int
+    voids: int
+    lines: int
+    postings: int
+    entries: int
+    rejects: int
+
+
+class Archive:
+    """Recalls sales by their natural keys (32 hexadecimal digits)."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def find(self, sale_ids: Sequence[str]) -> dict[str, list[bytes]]:
+        """The `ledger.posted` records of each sale that history has, each once: the sale's own, then what undid it.
+
+        Replaying a list through `Snapshot.record` gives the state of the sale. What is not there is not in the result;
+        a sale whose own record is still on its way may be there with its returns only.
+
+        Raises:
+            clickhouse_connect's DatabaseError: ClickHouse could not answer.
+        """
+        found: dict[str, list[bytes]] = {}
+        for part in (sale_ids[start : start + FIND_SALES_MAX] for start in range(0, len(sale_ids), FIND_SALES_MAX)):
+            result = self.client.query(FIND, parameters={"sales": list(part)}, query_formats={"String": "bytes"})
+            for sale, record in result.result_rows:
+                found.setdefault(sale.decode(), []).append(record)
+        return found
+
+
+def balances(client: Client) -> Iterator[tuple[str, str, int]]:
+    """(account_id, unit, points) of every account that ever had an entry, in order: the sums of its ledger entries."""
+    with client.query_rows_stream(BALANCES) as rows:
+        yield from rows
+
+
+def counts(client: Client) -> Counts:
+    """How much history holds, as analysts see it."""
+    return Counts(*client.query(COUNTS).result_rows[0])
