@@ -5,6 +5,8 @@ place only, `Snapshot.record`, which reads nothing but the ledger record: so the
 rebuild end equal (G5).
 """
 
+from collections.abc import Iterable
+
 from msgspec import Struct
 
 from tillstream.kernels.holdings import NEVER, Holding, Units
@@ -12,18 +14,23 @@ from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode
 
 
 class Returned(Struct):
-    """What has come back of one sale: amount and quantity per line number, points undone per entry number."""
+    """What has come back of one sale: amount and quantity per line number, points undone per entry number; `day` is the latest return's."""
 
     amount: dict[int, int] = {}
     quantity_milli: dict[int, int] = {}
     points: dict[int, int] = {}
+    day: str = ""
 
 
 class Snapshot:
-    """Accounts, postings by natural key, what came back of sales, and events that wait for their sale."""
+    """Accounts, postings by natural key, what came back of sales, and events that wait for their sale.
+
+    `horizon` is the latest local date whose postings are no longer held here; None: all are.
+    """
 
     def __init__(self, as_of: str | None = None) -> None:
         self.as_of = as_of
+        self.horizon: str | None = None
         self.accounts: dict[str, Units] = {}
         self.postings: dict[str, bytes] = {}
         self.returned: dict[str, Returned] = {}
@@ -37,6 +44,16 @@ class Snapshot:
     def units(self, account_id: str) -> Units:
         """The account's holdings; an unknown account holds nothing."""
         return self.accounts.setdefault(account_id, {})
+
+    def remember(self, records: Iterable[bytes]) -> None:
+        """Takes postings that history recalled, as they were; nothing of it counts as changed."""
+        postings = [(raw, record) for raw in records if isinstance(record := decode_record(raw), Posting)]
+        complete = {record.reverses_posting for _, record in postings} & self.returned.keys()
+        for raw, record in postings:
+            self.postings.setdefault(record.posting_id, raw)
+            if record.reverses_posting is not None and record.reverses_posting not in complete:
+                self._note_returned(record, record.reverses_posting)
+                self.changed_returned.discard(record.reverses_posting)
 
     def record(self, raw: bytes) -> Posting | Waiting | Refused:
         """Applies one ledger record, and gives what it held."""
@@ -74,6 +91,7 @@ class Snapshot:
 
     def _note_returned(self, posting: Posting, sale_id: str) -> None:
         returned = self.returned.setdefault(sale_id, Returned())
+        returned.day = max(returned.day, posting.day)
         for number, amount, quantity in zip(posting.line_no, posting.amount, posting.quantity_milli, strict=True):
             returned.amount[number] = returned.amount.get(number, 0) + amount
             returned.quantity_milli[number] = returned.quantity_milli.get(number, 0) + quantity

@@ -25,7 +25,8 @@ YEARS = range(1970, 2200)
 class Envelope(Struct, frozen=True, kw_only=True, tag_field="type"):
     """The attributes of a CloudEvent; `source` and `id` together are unique.
 
-    `accountid` is our own extension attribute: `identify` adds it, nobody else may bring it; null marks an anonymous receipt.
+    The other two are our own extension attributes, which nobody else may bring: `identify` adds `accountid` (null marks an anonymous
+    receipt); `recalled` holds what history has of the sale, ledger records one a line, once it was asked.
     """
 
     specversion: Literal["1.0"]
@@ -33,6 +34,7 @@ class Envelope(Struct, frozen=True, kw_only=True, tag_field="type"):
     source: Identifier
     time: Instant
     accountid: str | UnsetType | None = UNSET
+    recalled: str | None = None
 
 
 class SaleEvent(Envelope, frozen=True, kw_only=True, tag="receipt.sale"):

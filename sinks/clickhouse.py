@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from importlib.resources import files
 from typing import Any, NamedTuple
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect.driver.binding import quote_identifier
@@ -105,7 +105,8 @@ def connect(dsn: str) -> Client:
         create_database(parts)
         return open_client(dsn)
     except (ClickHouseError, OSError, ValueError, ImportError, RuntimeError) as error:
-        raise Unreachable(address_of(parts), str(error).splitlines()[0][:REASON_CHARS_MAX]) from None
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise Unreachable(address_of(parts), reason[:REASON_CHARS_MAX]) from None
 
 
 def knock(parts: SplitResult) -> None:
@@ -131,7 +132,7 @@ def create_database(parts: SplitResult) -> None:
     if parts.scheme == "chdb":
         name, there = parse_qs(parts.query)["database"][0], parts._replace(query="")
     else:
-        name, there = parts.path.strip("/"), parts._replace(path="")
+        name, there = unquote(parts.path).strip("/"), parts._replace(path="")
     client = open_client(there.geturl())
     client.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(name)}")
     client.close()

@@ -4,14 +4,16 @@
     {r7}:claims            hash  natural key of a sale -> account id ('': anonymous)
     {r7}:parked            set   natural keys of sales that returns wait for
     {r7}:parked:<key>      hash  natural key of a return -> the event
+    {r7}:horizon           latest local date, yyyymmdd, of which claims were forgotten
 
 Delivery: a claim is made once and stands; its idempotency key is the sale's natural key. Repeating a claim, an enrolment or a parking
 changes nothing. The directory is a view: identities of the topic `members`, claims of `transactions`, parked returns of `parked`.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date
+from typing import Any, Literal, NamedTuple
 
 from tillstream.sinks.redis import SLOTS, Redis
 
@@ -19,10 +21,17 @@ CLAIMS_PER_CALL = 2_000
 """Bounds the arguments of one function call."""
 
 
-class Claim(NamedTuple):
-    """The account that a sale was claimed for first ('': anonymous), and whether returns are parked for it."""
+class Claiming(NamedTuple):
+    """A sale that looks for its account: the one it would go to ('': anonymous), and its local date at the earliest."""
 
     account: str
+    day: date
+
+
+class Claim(NamedTuple):
+    """The account that a sale was claimed for first ('': anonymous; None: history must be asked), and whether returns are parked for it."""
+
+    account: str | None
     parked: bool
 
 
@@ -32,6 +41,13 @@ class Parking(NamedTuple):
     sale_key: str
     key: str
     event: bytes
+
+
+class Found(NamedTuple):
+    """Where a return's sale is: at an `account`; not known, so that the return was `parked`; or only `history` can tell."""
+
+    where: Literal["account", "parked", "history"]
+    account: str = ""
 
 
 def slot_of(digest: str) -> int:
@@ -63,29 +79,33 @@ class Directory:
             for slot, names in by_slot(members).items()
         )
 
-    async def claim(self, accounts: Mapping[str, str]) -> dict[str, Claim]:
-        """Claims sales for accounts; gives the claim that stands for each, which may be an earlier one."""
-        asked = [
-            (slot, names[first : first + CLAIMS_PER_CALL])
-            for slot, names in by_slot(accounts).items()
-            for first in range(0, len(names), CLAIMS_PER_CALL)
-        ]
+    async def claim(self, claimings: Mapping[str, Claiming]) -> dict[str, Claim]:
+        """Claims sales, by natural key, for accounts; gives the claim that stands for each, which may be an earlier one."""
+        asked = chunks_by_slot(claimings)
         answers = await self._all(
-            ("FCALL", "tillstream_claim", 2, *claim_keys(slot), *(part for name in names for part in (name, accounts[name])))
-            for slot, names in asked
+            ("FCALL", "tillstream_claim", 3, *claim_keys(slot), *claim_arguments(names, claimings)) for slot, names in asked
         )
         return {
-            name: Claim(answer[2 * index].decode(), bool(answer[2 * index + 1]))
+            name: Claim(answer[2 * index].decode() if answer[2 * index] != 0 else None, bool(answer[2 * index + 1]))
             for (_, names), answer in zip(asked, answers, strict=True)
             for index, name in enumerate(names)
         }
 
-    async def find_or_park(self, parkings: Iterable[Parking]) -> list[str | None]:
-        """The account of each return's sale; None: its sale is not known, the return is parked until it is."""
-        answers = await self._all(
-            ("FCALL", "tillstream_find_or_park", 3, *parked_keys(parking.sale_key), *parking) for parking in parkings
+    async def forget_claims(self, day: date, sale_keys: Iterable[str]) -> None:
+        """Lets go of the claims of one local date, which history knows; whoever asks for one is sent there."""
+        await self._all(
+            ("FCALL", "tillstream_forget_claims", 2, claim_keys(slot)[0], claim_keys(slot)[2], day_number(day), *names)
+            for slot, names in chunks_by_slot(sale_keys)
         )
-        return [None if answer is None else answer.decode() for answer in answers]
+
+    async def find_or_park(self, parkings: Iterable[Parking], *, history_asked: bool = False) -> list[Found]:
+        """Where each return's sale is: see `Found`."""
+        answers = await self._all(
+            ("FCALL", "tillstream_find_or_park", 4, *parked_keys(parking.sale_key), claim_keys(slot_of(parking.sale_key))[2])
+            + (*parking, int(history_asked))
+            for parking in parkings
+        )
+        return [Found("parked") if a is None else Found("history") if a == 0 else Found("account", a.decode()) for a in answers]
 
     async def parked(self, sale_keys: Iterable[str]) -> dict[str, dict[str, bytes]]:
         """Per sale the events that are parked for it, by natural key."""
@@ -106,12 +126,33 @@ class Directory:
         return await pipeline.execute() if asked else []
 
 
-def claim_keys(slot: int) -> tuple[str, str]:
-    return f"{{r{slot}}}:claims", f"{{r{slot}}}:parked"
+def claim_keys(slot: int) -> tuple[str, str, str]:
+    return f"{{r{slot}}}:claims", f"{{r{slot}}}:parked", f"{{r{slot}}}:horizon"
+
+
+def claim_arguments(names: list[str], claimings: Mapping[str, Claiming]) -> Iterator[str | int]:
+    for name in names:
+        yield name
+        yield claimings[name].account
+        yield day_number(claimings[name].day)
+
+
+def day_number(day: date) -> int:
+    """yyyymmdd: dates that Lua can compare."""
+    return day.year * 10_000 + day.month * 100 + day.day
+
+
+def chunks_by_slot(names: Iterable[str]) -> list[tuple[int, list[str]]]:
+    """Keys by hash tag, `CLAIMS_PER_CALL` at a time."""
+    return [
+        (slot, some[first : first + CLAIMS_PER_CALL])
+        for slot, some in by_slot(names).items()
+        for first in range(0, len(some), CLAIMS_PER_CALL)
+    ]
 
 
 def parked_keys(sale_key: str) -> tuple[str, str, str]:
-    claims, parked = claim_keys(slot_of(sale_key))
+    claims, parked, _ = claim_keys(slot_of(sale_key))
     return claims, parked, f"{parked}:{sale_key}"
 
 

@@ -50,26 +50,26 @@ async def load_library(client: Redis, url: str) -> None:
     code = files("tillstream.sinks").joinpath("state.lua").read_text()
     try:
         for node in await primaries(client):
-            there = await library_version(node)
+            there = await library_version(client, node)
             if there > LIBRARY_VERSION:
                 raise LibraryMismatch(f"Redis at {url} has function library {there}, this tillstream knows {LIBRARY_VERSION}; upgrade it")
             if there < LIBRARY_VERSION:
-                await node.execute_command("FUNCTION", "LOAD", "REPLACE", code)
+                await client.execute_command("FUNCTION", "LOAD", "REPLACE", code, **node)
     except (RedisError, OSError) as error:
         raise RedisUnreachable(url, str(error)) from None
 
 
-async def primaries(client: Redis) -> list[Redis]:
-    """One client per primary: functions live on nodes, not on slots."""
+async def primaries(client: Redis) -> list[dict[str, Any]]:
+    """Per primary, what directs a command to it: functions live on nodes, not on slots."""
     if not isinstance(client, RedisCluster):
-        return [client]
+        return [{}]
     await client.initialize()
-    return [redis_client.Redis(host=node.host, port=node.port) for node in client.get_primaries()]
+    return [{"target_nodes": node} for node in client.get_primaries()]
 
 
-async def library_version(node: Redis) -> int:
-    """The version of the library on one node, 0 without."""
+async def library_version(client: Redis, node: dict[str, Any]) -> int:
+    """The version of the library on one of the `primaries`, 0 without."""
     try:
-        return int(await node.execute_command("FCALL_RO", "tillstream_version", 0))
+        return int(await client.execute_command("FCALL_RO", "tillstream_version", 0, **node))
     except ResponseError:
         return 0

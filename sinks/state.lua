@@ -2,12 +2,15 @@
 
 -- The state of one partition, written by one call per batch. Redis 7.0 function API; all keys of a call share one hash tag.
 --
---   {p17}:meta       hash    offset (last source offset applied), ledger (last ledger offset applied), as_of (latest tick), version
+--   {p17}:meta       hash    offset (last source offset applied), ledger (last ledger offset applied), as_of (latest tick),
+--                            horizon (latest local date whose postings were let go), history (last ledger offset in ClickHouse)
 --   {p17}:accounts   hash    account id -> holdings, JSON
 --   {p17}:postings   hash    natural key -> ledger record
 --   {p17}:returned   hash    natural key of a sale -> what came back of it, JSON
 --   {p17}:waiting    hash    natural key of a sale -> events that wait for it, JSON
---   {p17}:days       zset    local dates of the postings held, as yyyymmdd; {p17}:day:<date> set of natural keys
+--   {p17}:days       zset    local dates of the postings held, as yyyymmdd; {p17}:day:<date> set of natural keys, of sales with the
+--                            mark r: where something came back of them on that date
+--   {p17}:dayledger  hash    local date -> last ledger offset of its postings
 --   {p17}:expiries   zset    dates on which points expire, as yyyymmdd; {p17}:expiry:<date> set of account ids
 
 local CHUNK = 1000  -- Lua's stack takes some 8,000 arguments at once.
@@ -56,6 +59,11 @@ local function apply(keys, args)
     at = at + 2
   end
   local days_n = tonumber(args[at])
+  local day_at = at + 1
+  for _ = 1, days_n do
+    redis.call('HSET', tag .. ':dayledger', args[day_at], args[4])
+    day_at = day_at + 2 + tonumber(args[day_at + 1])
+  end
   at = sadd_all(tag .. ':day:', tag .. ':days', args, at + 1, days_n)
   local expiries_n = tonumber(args[at])
   sadd_all(tag .. ':expiry:', tag .. ':expiries', args, at + 1, expiries_n)
@@ -73,13 +81,48 @@ local function forget_expiries(keys, args)
   return #args - 1
 end
 
--- Claims the account that every delivery of a sale goes to: KEYS claims, parked sales; ARGV: (natural key, account id or '') pairs.
--- The first claim stands. Gives per sale the account, and 1 where returns are parked for it.
+-- What came back of a sale goes with the day of its latest return.
+local function let_go_returned(key, sale, date)
+  local returned = redis.call('HGET', key, sale)
+  if returned and cjson.decode(returned).day == date then redis.call('HDEL', key, sale) end
+end
+
+-- Lets go of postings of one local date that ClickHouse has: KEYS meta, postings, returned, days, that day's keys, dayledger;
+-- ARGV: the date, how many at most. Gives the natural keys; none where history is not that far, or nothing is left of the day.
+local function let_go(keys, args)
+  local meta, date = keys[1], args[1]
+  local written = tonumber(redis.call('HGET', meta, 'history') or '-1')
+  if written < tonumber(redis.call('HGET', keys[6], date) or '0') then return {} end
+  if date > (redis.call('HGET', meta, 'horizon') or '') then redis.call('HSET', meta, 'horizon', date) end
+  local gone = redis.call('SPOP', keys[5], args[2])
+  for _, key in ipairs(gone) do
+    if string.sub(key, 1, 2) == 'r:' then let_go_returned(keys[3], string.sub(key, 3), date)
+    else redis.call('HDEL', keys[2], key) end
+  end
+  if redis.call('EXISTS', keys[5]) == 0 then
+    redis.call('ZREM', keys[4], date)
+    redis.call('HDEL', keys[6], date)
+  end
+  return gone
+end
+
+-- Forgets claims of sales of one local date: KEYS claims, horizon of these claims; ARGV: the date as yyyymmdd, the natural keys.
+local function forget_claims(keys, args)
+  if tonumber(args[1]) > tonumber(redis.call('GET', keys[2]) or '0') then redis.call('SET', keys[2], args[1]) end
+  return redis.call('HDEL', keys[1], unpack(args, 2))
+end
+
+-- Claims the account that every delivery of a sale goes to: KEYS claims, parked sales, horizon; ARGV: (natural key, account id or '',
+-- local date as yyyymmdd) triples. The first claim stands. Gives per sale the account, or 0 where its claim may have been forgotten and
+-- history must be asked, and 1 where returns are parked for it.
 local function claim(keys, args)
   local answers = {}
-  for at = 1, #args, 2 do
+  local horizon = tonumber(redis.call('GET', keys[3]) or '0')
+  for at = 1, #args, 3 do
     local account = redis.call('HGET', keys[1], args[at])
-    if not account then
+    if not account and tonumber(args[at + 2]) <= horizon then
+      account = 0
+    elseif not account then
       account = args[at + 1]
       redis.call('HSET', keys[1], args[at], account)
     end
@@ -90,10 +133,12 @@ local function claim(keys, args)
 end
 
 -- Finds the account of a return's sale, or parks the return until the sale is claimed: KEYS claims, parked sales, this sale's parked
--- events; ARGV: the sale's natural key, the return's, the event. Gives the account, or nothing.
+-- events, horizon; ARGV: the sale's natural key, the return's, the event, 1 where history has been asked. Gives the account, or nothing, or
+-- 0 where the sale's claim may have been forgotten and history must be asked.
 local function find_or_park(keys, args)
   local account = redis.call('HGET', keys[1], args[1])
   if account then return account end
+  if args[4] ~= '1' and redis.call('EXISTS', keys[4]) == 1 then return 0 end
   redis.call('SADD', keys[2], args[1])
   redis.call('HSET', keys[3], args[2], args[3])
   return nil
@@ -112,6 +157,8 @@ local function version() return 1 end
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function('tillstream_apply', apply)
 redis.register_function('tillstream_forget_expiries', forget_expiries)
+redis.register_function('tillstream_let_go', let_go)
+redis.register_function('tillstream_forget_claims', forget_claims)
 redis.register_function('tillstream_claim', claim)
 redis.register_function('tillstream_find_or_park', find_or_park)
 redis.register_function('tillstream_unpark', unpark)

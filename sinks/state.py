@@ -21,6 +21,9 @@ from tillstream.sinks.redis import Redis
 TICK_ACCOUNTS_MAX = 5_000
 """Accounts that one step of a tick takes: bounds its memory and its function call."""
 
+RETURNED_MARK = "r:"
+"""In a day's set: what came back of this sale was last changed on that day."""
+
 _encode = msgspec.json.Encoder().encode
 _units = msgspec.json.Decoder(Units)
 _returned = msgspec.json.Decoder(Returned)
@@ -88,10 +91,14 @@ class StateStore:
         for key, names in zip(hashes, wanted, strict=True):
             if names:
                 pipeline.hmget(key, names)
+        # Read last: what was let go in between is then known to be missing. The offset was read first: a writer in between is fenced.
+        pipeline.hget(meta, "horizon")
         answers = iter(await pipeline.execute())
         standing = read_standing(next(answers))
         found = [dict(present(names, next(answers))) if names else {} for names in wanted]
+        horizon = next(answers)
         snapshot = Snapshot(standing.as_of)
+        snapshot.horizon = horizon.decode() if horizon else None
         snapshot.accounts = {name: _units.decode(raw) for name, raw in found[0].items()}
         snapshot.postings = found[1]
         snapshot.returned = {name: _returned.decode(raw) for name, raw in found[2].items()}
@@ -112,6 +119,22 @@ class StateStore:
         done, offset = await self.client.fcall("tillstream_apply", len(names), *names, *arguments)
         if not done:
             raise Fenced(partition, offset)
+
+    async def days(self, partition: int) -> list[str]:
+        """The local dates of which postings are held, earliest first."""
+        return [day.decode() for day in await self.client.zrange(f"{tag(partition)}:days", 0, -1)]
+
+    async def let_go(self, partition: int, day: str, most: int) -> list[str]:
+        """Lets go of postings of a local date, if ClickHouse has them; their natural keys."""
+        meta, _, postings, returned, _ = keys(partition)
+        prefix = tag(partition)
+        names = [meta, postings, returned, f"{prefix}:days", f"{prefix}:day:{day}", f"{prefix}:dayledger"]
+        gone = [key.decode() for key in await self.client.fcall("tillstream_let_go", len(names), *names, day, most)]
+        return [key for key in gone if not key.startswith(RETURNED_MARK)]
+
+    async def note_history(self, partition: int, ledger_offset: int) -> None:
+        """Notes how far ClickHouse has the ledger of a partition."""
+        await self.client.hset(keys(partition)[0], "history", ledger_offset)
 
     async def due_accounts(self, partition: int, as_of: str) -> tuple[list[str], list[str]]:
         """The dates before `as_of` on which points expired, and the accounts that held some."""
@@ -155,6 +178,8 @@ def changes(snapshot: Snapshot) -> Iterator[Any]:
     days: dict[str, list[str]] = defaultdict(list)
     for key, day in snapshot.new_postings.items():
         days[day].append(key)
+    for key in returned:
+        days[snapshot.returned[key].day].append(RETURNED_MARK + key)
     yield from grouped(days)
     expiries: dict[str, list[str]] = defaultdict(list)
     for name in accounts:

@@ -18,6 +18,7 @@ from typing import NamedTuple
 from confluent_kafka import Message
 from msgspec import UNSET
 
+from tillstream.kernels.keys import sale_key_of
 from tillstream.kernels.lapsing import tick_posting
 from tillstream.kernels.posting import Outcome, Poster, Routed, record_in
 from tillstream.kernels.snapshot import Snapshot
@@ -26,7 +27,8 @@ from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
 from tillstream.streams.identify import deadletter
 from tillstream.streams.stats import Stats
-from tillstream.streams.topics import LEDGER, TRANSACTIONS
+from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
+from tillstream.streams.window import split_old
 
 
 class Fetched(NamedTuple):
@@ -68,9 +70,9 @@ class Accrue:
         snapshot, standing = await self.state.load(fetched.partition, batch)  # (1)
         if until <= standing.offset:
             return
-        batch = [routed for routed in batch if routed.offset > standing.offset]
+        batch, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
         outcomes = self.poster.post(batch, snapshot)  # (2)
-        records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched)]
+        records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched), *recalls(old, fetched)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
         now_ms = time() * 1000
@@ -129,6 +131,13 @@ def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> Iterator[Reco
         key = None if account is None else account.encode()
         for record in outcome.records:
             yield Record(LEDGER, key, record, partition, 0)
+
+
+def recalls(old: Sequence[Routed], fetched: Fetched) -> Iterator[Record]:
+    """Events about sales that Redis has let go: history is asked, and they come back."""
+    for routed in old:
+        timestamp_ms = fetched.message_at(routed.offset).timestamp()[1]
+        yield Record(RECALL, sale_key_of(routed.event).encode(), routed.raw, timestamp_ms=timestamp_ms)  # type: ignore[arg-type]
 
 
 def refusals(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:

@@ -1,13 +1,16 @@
 """The worker: one Faust app with the agents of the pipeline. Open this file to see the whole of it.
 
     pos.receipts ─ identify ─► transactions ─ accrue ─► ledger ─ history ─► ClickHouse
-    members ─ enrol ─► Redis          └────────── history ─► ClickHouse    └► Redis (in accrue)
+    members ─ enrol ─► Redis     ▲    │            └► Redis                   │
+                                 │    └──────────────────── history ─► ClickHouse
+                                 └─ recall ◄─ recall (topic): sales that Redis has let go
 """
 
 import os
 import tempfile
 import uuid
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +21,17 @@ from mode import CrashingSupervisor
 from tillstream.schemas.program_file import Versioned
 from tillstream.streams.accrue import Fetched
 from tillstream.streams.runtime import HistoryRuntime, Runtime, WorkerSettings
-from tillstream.streams.topics import LEDGER, MEMBERS, RECEIPTS, TRANSACTIONS
+from tillstream.streams.topics import LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS
 from tillstream.streams.transport import Transport
 
-ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue"), "history": ("history",)}
+ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue"), "history": ("history", "recall")}
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
 
-IN_PROGRESS = {"identify": 2, "enrol": 1, "accrue": 4, "history": 2}
+IN_PROGRESS = {"identify": 2, "enrol": 1, "accrue": 4, "history": 2, "recall": 1}
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
+SLIDE_EVERY_S = 5.0
 COMMIT_EVERY_S = 1.0
 
 
@@ -75,6 +79,12 @@ def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
     async def publish_stats() -> None:
         await runtime.publish_stats()
 
+    @app.timer(interval=SLIDE_EVERY_S)
+    async def slide_window() -> None:
+        if runtime.started:
+            for partition in {tp.partition for tp in app.consumer.assignment() if tp.topic == TRANSACTIONS}:
+                await runtime.window.slide(partition, datetime.now(UTC).date())
+
     @app.agent(app.topic(RECEIPTS), name="identify", concurrency=IN_PROGRESS["identify"])
     async def identify(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
@@ -93,7 +103,7 @@ def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
 
 
 def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -> None:
-    """The agent that writes history."""
+    """The agents that write history, and ask it about what Redis has let go."""
 
     async def connect(assigned: set[TP]) -> Mapping[TP, int]:
         await runtime.start()
@@ -105,3 +115,12 @@ def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -
     async def history(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.history.write(batch.topic, batch.partition, batch.messages)
+
+    @app.agent(app.topic(RECALL), name="recall", concurrency=IN_PROGRESS["recall"])
+    async def recall(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.recall.recall(batch.messages)
+
+    @app.on_before_shutdown.connect
+    async def stop(*_: Any, **__: Any) -> None:
+        await runtime.stop()

@@ -1,14 +1,19 @@
 """transactions, ledger -> ClickHouse: blocks of rows, written in a thread, since the client waits (sinks/history.py has the guarantee)."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import structlog
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Message
 
 from tillstream.sinks.history import History
-from tillstream.streams.topics import TRANSACTIONS
+from tillstream.sinks.state import StateStore
+from tillstream.streams.topics import LEDGER, TRANSACTIONS
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 RETRY_FIRST_S = 0.5
 RETRY_MAX_S = 15.0
@@ -17,24 +22,31 @@ RETRY_MAX_S = 15.0
 _log = structlog.get_logger(__name__)
 
 
+async def patiently(turn: asyncio.Lock, ask: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    """Calls ClickHouse in a thread, one call at a time, again and again until it answers."""
+    wait_s = RETRY_FIRST_S
+    async with turn:
+        while True:
+            try:
+                return await asyncio.to_thread(ask, *arguments, **named)
+            except (ClickHouseError, OSError) as error:
+                _log.warning("clickhouse_away", retry_s=wait_s, error=str(error)[:200])
+                await asyncio.sleep(wait_s)
+                wait_s = min(2 * wait_s, RETRY_MAX_S)
+
+
 class HistoryAgent:
     """Hands batches to the history sink, one at a time."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, state: StateStore, turn: asyncio.Lock) -> None:
         self.history = history
-        self.turn = asyncio.Lock()
+        self.state = state
+        self.turn = turn
 
     async def write(self, topic: str, partition: int, messages: Sequence[Message]) -> None:
-        """Writes one batch, however long ClickHouse is away."""
+        """Writes one batch, however long ClickHouse is away; then Redis may let go of what it has."""
         records = [(message.offset() or 0, message.value() or b"") for message in messages]
         sink = self.history.write_transactions if topic == TRANSACTIONS else self.history.write_ledger
-        wait_s = RETRY_FIRST_S
-        async with self.turn:
-            while True:
-                try:
-                    await asyncio.to_thread(sink, partition, records)
-                    return
-                except (ClickHouseError, OSError) as error:
-                    _log.warning("clickhouse_away", topic=topic, partition=partition, retry_s=wait_s, error=str(error)[:200])
-                    await asyncio.sleep(wait_s)
-                    wait_s = min(2 * wait_s, RETRY_MAX_S)
+        await patiently(self.turn, sink, partition, records)
+        if topic == LEDGER:
+            await self.state.note_history(partition, records[-1][0])

@@ -6,14 +6,15 @@ A batch goes through these steps, in this order:
 (2) look up identities, one round trip;
 (3) claim sales for their accounts, and find the accounts of what returns and voids name: every delivery of a receipt goes where its
     first one went, whatever has become of the card since, so that the account's partition sees each repeat (G2);
-(4) a return whose sale is not known is parked, in Redis and on `parked`; a sale that somebody is parked for brings them along;
+(4) a return whose sale is not known is parked, in Redis and on `parked`; a sale that somebody is parked for brings them along; what is
+    older than Redis remembers goes to `recall`, where history is asked (recall.py);
 (5) append everything; then forget what was parked; then acknowledge.
 
 Delivery: at least once; `accrue` tells repeats.
 """
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
 
 import msgspec
@@ -35,9 +36,11 @@ from tillstream.schemas.events import (
     VoidEvent,
     decode,
 )
-from tillstream.sinks.directory import Directory, Parking
+from tillstream.sinks.directory import Claim, Claiming, Directory, Found, Parking
 from tillstream.sinks.writer import Record, Writer
-from tillstream.streams.topics import DEADLETTER, MEMBERS, PARKED, TRANSACTIONS
+from tillstream.streams.topics import DEADLETTER, MEMBERS, PARKED, RECALL, TRANSACTIONS
+
+ACCOUNT = b'{"accountid":'
 
 _encode = msgspec.json.encode
 
@@ -61,29 +64,47 @@ class Identify:
 
     async def route(self, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module; on return everything is appended."""
-        arrived, records = decode_batch(messages)  # (1)
+        arrived, letters = decode_batch(messages)  # (1)
+        await self.forward(arrived, letters)
+
+    async def forward(self, arrived: Sequence[Arrived], records: list[Record], *, history_asked: bool = False) -> None:
+        """Steps (2) to (5); `records` are appended with the rest. `history_asked`: recall.py has, and history knows none of the sales."""
         accounts = await self.accounts(arrived)  # (2)
         claims = await self.directory.claim(
-            {key_of(a.event): account or "" for a, account in zip(arrived, accounts, strict=True) if isinstance(a.event, SaleEvent)}
+            {
+                key_of(a.event): Claiming(account or "", date.max if history_asked else earliest_day(a.event))
+                for a, account in zip(arrived, accounts, strict=True)
+                if isinstance(a.event, SaleEvent)
+            }
         )  # (3)
         searching = [parking_of(a) for a in arrived if isinstance(a.event, ReturnEvent | VoidEvent)]
-        found = iter(await self.directory.find_or_park(searching))
+        found = iter(await self.directory.find_or_park(searching, history_asked=history_asked))
         parked = await self.directory.parked(key for key, claim in claims.items() if claim.parked)  # (4)
         for a in arrived:
             if isinstance(a.event, SaleEvent):
-                key = key_of(a.event)
-                records.append(transaction(a, claims[key].account))
-                records.extend(
-                    transaction(Arrived(decode(raw), raw, a.timestamp_ms), claims[key].account) for raw in parked.get(key, {}).values()
-                )
+                records.extend(self.sale(a, claims[key_of(a.event)], parked, history_asked))
             elif isinstance(a.event, ReturnEvent | VoidEvent):
-                account = next(found)
-                records.append(parked_record(a) if account is None else transaction(a, account))
+                records.append(self.undo(a, next(found), history_asked))
             else:
                 records.extend(self.everywhere(a))
         records.extend(Record(PARKED, parked_key(sale, key), None) for sale, events in parked.items() for key in events)
         await self.writer.append(records)  # (5)
         await self.directory.unpark(parked)
+
+    def sale(self, a: Arrived, claim: Claim, parked: dict[str, dict[str, bytes]], history_asked: bool) -> Iterator[Record]:
+        """A sale goes to the account that it was claimed for, and what was parked for it follows."""
+        if claim.account is None:
+            yield recall_record(a)
+            return
+        yield transaction(a, claim.account, "" if history_asked else None)
+        for raw in parked.get(key_of(a.event), {}).values():  # type: ignore[arg-type]
+            yield transaction(Arrived(decode(raw), raw, a.timestamp_ms), claim.account)
+
+    def undo(self, a: Arrived, found: Found, history_asked: bool) -> Record:
+        """A return or void goes to its sale's account, to be parked, or to be looked up."""
+        if found.where == "account":
+            return transaction(a, found.account, "" if history_asked else None)
+        return parked_record(a) if found.where == "parked" else recall_record(a)
 
     async def accounts(self, arrived: Sequence[Arrived]) -> list[str | None]:
         """The account of each sale; None for anonymous ones and for all other events."""
@@ -109,8 +130,9 @@ def decode_batch(messages: Sequence[Message]) -> tuple[list[Arrived], list[Recor
         raw = message.value() or b""
         try:
             event = decode(raw)
-            if event.accountid is not UNSET:
-                raise Malformed("invalid", "$.accountid", "is set by identify; events from outside can't bring it")
+            if event.accountid is not UNSET or event.recalled is not None:
+                attribute = "recalled" if event.accountid is UNSET else "accountid"
+                raise Malformed("invalid", f"$.{attribute}", "is set by tillstream; events from outside can't bring it")
             arrived.append(Arrived(event, raw, message.timestamp()[1]))
         except Malformed as problem:
             letters.append(deadletter(problem, message))
@@ -139,17 +161,41 @@ def parked_key(sale_key: str, key: str) -> bytes:
     return f"{sale_key}/{key}".encode()
 
 
-def transaction(a: Arrived, account: str) -> Record:
-    """An event on its way to `account` ('': anonymous, keyed by the receipt it is about); it keeps the time it was produced at."""
+def recall_record(a: Arrived) -> Record:
+    """An event whose sale may be older than what Redis holds: recall.py asks history."""
+    event: ReceiptEvent = a.event  # type: ignore[assignment]
+    return Record(RECALL, sale_key_of(event).encode(), a.raw, timestamp_ms=a.timestamp_ms)
+
+
+def earliest_day(event: SaleEvent) -> date:
+    """The earliest local date that a sale may have, in whatever time zone the program counts."""
+    return event.data.issued_at.astimezone(UTC).date() - timedelta(days=1)
+
+
+def transaction(a: Arrived, account: str, recalled: str | None = None) -> Record:
+    """An event on its way to `account` ('': anonymous, keyed by the receipt it is about); it keeps the time it was produced at.
+
+    `recalled` is what history has of its sale, '' nothing; None: history was not asked.
+    """
     event: ReceiptEvent = a.event  # type: ignore[assignment]
     key = account or sale_key_of(event)
-    return Record(TRANSACTIONS, key.encode(), with_account(a.raw, account or None), timestamp_ms=a.timestamp_ms)
+    extension = b"" if recalled is None else b'"recalled":' + _encode(recalled) + b","
+    return Record(TRANSACTIONS, key.encode(), with_account(a.raw, account or None, extension), timestamp_ms=a.timestamp_ms)
 
 
-def with_account(raw: bytes, account: str | None) -> bytes:
-    """The event's bytes with the attribute `accountid` in front.
+def without_account(raw: bytes, account: str | None) -> bytes:
+    """The event as it came in: undoes `with_account`, which alone puts the attribute in front.
+
+    >>> without_account(with_account(b'{"id": "e1"}', 'a,"b'), 'a,"b')
+    b'{"id": "e1"}'
+    """
+    return b"{" + raw[len(ACCOUNT) + len(_encode(account)) + 1 :]
+
+
+def with_account(raw: bytes, account: str | None, extension: bytes = b"") -> bytes:
+    """The event's bytes with the attribute `accountid`, and another one, in front.
 
     >>> with_account(b' {"id": "e1"}', "m1")
     b'{"accountid":"m1","id": "e1"}'
     """
-    return b'{"accountid":' + _encode(account) + b"," + raw.lstrip()[1:]
+    return ACCOUNT + _encode(account) + b"," + extension + raw.lstrip()[1:]

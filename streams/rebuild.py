@@ -1,11 +1,12 @@
 """Redis from Kafka, from nothing: balances from the ledger, claims from `transactions`, identities from `members`, parked returns (G5)."""
 
 from collections.abc import Iterator, Mapping
+from datetime import date
 from typing import Any
 
 from tillstream.kernels.keys import sale_key_of
 from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, SaleEvent, decode
-from tillstream.sinks.directory import Directory, Parking
+from tillstream.sinks.directory import Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore, tag
 from tillstream.streams.enrol import identities_of
@@ -35,7 +36,7 @@ async def rebuild(client: Redis, kafka: Mapping[str, Any], partitions: int, iden
 
 async def empty(client: Redis, partitions: int) -> None:
     """Deletes our keys and no others."""
-    for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), "{i*}:identities", "{r*}:claims", "{r*}:parked*"]:
+    for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), "{i*}:identities", "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)
 
@@ -57,13 +58,13 @@ async def claim_all(directory: Directory, kafka: Mapping[str, Any], partition: i
     """The claims of sales, as `transactions` shows where they went."""
     claims = 0
     for rows in batches(read_topic(kafka, TRANSACTIONS, partition, 0)):
-        accounts: dict[str, str] = {}
+        sales: dict[str, Claiming] = {}
         for raw in rows:
             event = decode(raw)
             if isinstance(event, SaleEvent):
-                accounts.setdefault(sale_key_of(event), event.accountid or "")
-        await directory.claim(accounts)
-        claims += len(accounts)
+                sales.setdefault(sale_key_of(event), Claiming(event.accountid or "", date.max))
+        await directory.claim(sales)
+        claims += len(sales)
     return claims
 
 

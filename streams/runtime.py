@@ -6,6 +6,7 @@ from msgspec import Struct
 
 from tillstream.kernels.posting import Poster
 from tillstream.schemas.program_file import Versioned
+from tillstream.sinks.archive import Archive
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
@@ -17,8 +18,10 @@ from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.stats import Stats
+from tillstream.streams.window import Window
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -33,6 +36,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     session_ms: int
     poll_interval_ms: int
     batch_rows_max: int
+    receipt_window_days: int
 
 
 class Runtime:
@@ -67,6 +71,7 @@ class Runtime:
         self.identify = Identify(directory, self.routes, settings.identity_key, settings.partitions)
         self.enrol = Enrol(directory, self.routes, settings.identity_key)
         self.accrue = Accrue(self.poster, state, self.ledger, self.stats)
+        self.window = Window(state, directory, settings.receipt_window_days)
 
     async def publish_stats(self) -> None:
         """Lets operators and `demo` see how far this worker is."""
@@ -87,10 +92,31 @@ class HistoryRuntime:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
-        self.history: HistoryAgent
+        self.starting = asyncio.Lock()
+        self.started = False
 
     async def start(self) -> None:
-        """Connects to ClickHouse."""
-        client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse)
+        """Connects to ClickHouse, Redis and Kafka."""
+        async with self.starting:
+            if not self.started:
+                await self._connect()
+                self.started = True
+
+    async def _connect(self) -> None:
+        settings = self.settings
+        client = await asyncio.to_thread(connect_clickhouse, settings.clickhouse)
         await asyncio.to_thread(migrate, client)
-        self.history = HistoryAgent(History(client))
+        self.redis = connect(settings.redis)
+        await load_library(self.redis, settings.redis)
+        self.routes = Writer({"bootstrap.servers": settings.kafka})
+        await self.routes.start()
+        turn = asyncio.Lock()
+        identify = Identify(Directory(self.redis), self.routes, settings.identity_key, settings.partitions)
+        self.history = HistoryAgent(History(client), StateStore(self.redis), turn)
+        self.recall = Recall(Archive(client), identify, turn)
+
+    async def stop(self) -> None:
+        """Ends after the appends in progress."""
+        if self.started:
+            await self.routes.stop()
+            await self.redis.aclose()

@@ -5,7 +5,8 @@
     members       member id               enrolments, identities; compacted         1
     transactions  account id              events with `accountid`                   `partitions`, never changed
     ledger        account id              ledger records                            as transactions, number for number
-    parked        natural key of the sale returns whose sale is not known; compacted  1
+    parked        sale's and return's keys returns whose sale is not known; compacted  1
+    recall        natural key of the sale events that history must be asked about   1
     deadletter    as it came              what could not be taken, with its bytes   1
 """
 
@@ -19,6 +20,7 @@ MEMBERS = "members"
 TRANSACTIONS = "transactions"
 LEDGER = "ledger"
 PARKED = "parked"
+RECALL = "recall"
 DEADLETTER = "deadletter"
 
 RECORD_BYTES_MAX = 8 * 1024 * 1024
@@ -50,6 +52,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(TRANSACTIONS, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(LEDGER, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(PARKED, 1, COMPACTED),
+        TopicSpec(RECALL, 1, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(DEADLETTER, 1, KEPT | {"max.message.bytes": str(DEADLETTER_BYTES_MAX)}),
     ]
 

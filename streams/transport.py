@@ -13,10 +13,10 @@ inside; committed offsets; records sent through Faust. Faust's path costs 130-20
         async for batch in stream:      # 8 partitions in progress, each one batch after another
             ...                         # coming back for the next batch acknowledges this one
 
-`concurrency` is the number of partitions in progress at once in one worker. Use it rather than
-`isolated_partitions=True`: with isolation Faust cancels agents on a rebalance, restarts what it cancelled in the middle
-of a batch, and then fails its own assertion that every actor's partition is assigned. Here a partition never has two
-batches on their way, so any number of agents may share one queue.
+`concurrency` is the number of partitions in progress at once in one worker; a partition never has two batches on
+their way, so any number of actors may share one queue, and nobody is started or stopped by a rebalance. With
+`isolated_partitions=True` Faust keeps an actor per partition instead: that works too, but a rebalance cancels
+the actors of lost partitions, in the middle of a batch where it outlasts `revoke_wait_s`. Prefer `concurrency`.
 
 An agent that raises has not acknowledged; with `agent_supervisor=mode.CrashingSupervisor` the worker crashes, with
 Faust's default the agent is restarted with the same batch. Do not use `stream.take` (it acknowledges what raised).
@@ -24,7 +24,7 @@ Faust's default the agent is restarted with the same batch. Do not use `stream.t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import confluent_kafka
 import faust
@@ -93,6 +93,11 @@ class Transport(base.Transport):
         if not isinstance(transport, cls):
             raise ImproperlyConfigured(f"The broker of {app} is not librdkafka://.")
         return transport
+
+    @property
+    def consumer(self) -> BatchConsumer:
+        """The app's consumer, with its `consumer_group_metadata(batch)` and `in_flight`."""
+        return cast(BatchConsumer, self.app.consumer)
 
     def client_base_config(self) -> dict[str, Any]:
         """librdkafka's settings for every client."""

@@ -46,7 +46,8 @@ class WorkerProcess(Server):
         return [sys.executable, "-m", "tillstream", "worker", "--role", self.role]
 
     def environment(self) -> Mapping[str, str]:
-        return environment_of(self.config)
+        # What Faust puts into its data folder goes with this one.
+        return {**environment_of(self.config), "TMPDIR": str(self.folder)}
 
     def answers(self) -> bool:
         return self.running

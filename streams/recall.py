@@ -1,0 +1,75 @@
+"""recall -> transactions: events about sales that are older than Redis remembers, with what history has of them (issue: G2 without limit).
+
+Only these events pay for the look-up; while ClickHouse is away they wait on their topic, and everything else goes on. What history has
+travels with the event, in the attribute `recalled`, so `accrue` needs no ClickHouse and the log alone decides (G8).
+
+Redis lets go of a posting only once ClickHouse has it (window.py), so between the two every sale is found. Delivery: at least once.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from confluent_kafka import Message
+from msgspec import UNSET
+
+from tillstream.kernels.keys import sale_key_of
+from tillstream.schemas.events import Malformed, ReturnEvent, SaleEvent, VoidEvent, decode
+from tillstream.schemas.ledger import Posting, decode_record
+from tillstream.sinks.archive import Archive
+from tillstream.sinks.writer import Record
+from tillstream.streams.history import patiently
+from tillstream.streams.identify import Arrived, Identify, deadletter, transaction, without_account
+
+
+class Recall:
+    """Asks history about old sales."""
+
+    def __init__(self, archive: Archive, identify: Identify, turn: asyncio.Lock) -> None:
+        self.archive = archive
+        self.identify = identify
+        self.turn = turn
+
+    async def recall(self, messages: Sequence[Message]) -> None:
+        """Takes one batch; what history knows goes straight to its account, the rest is identified as if it were new."""
+        arrived: list[Arrived] = []
+        records: list[Record] = []
+        for message in messages:
+            try:
+                arrived.append(read(message))
+            except Malformed as problem:
+                records.append(deadletter(problem, message))
+        sales = list({sale_key_of(a.event) for a in arrived})  # type: ignore[arg-type]
+        known = await patiently(self.turn, self.archive.find, sales)
+        unknown: list[Arrived] = []
+        for a in arrived:
+            there = known.get(sale_key_of(a.event), [])  # type: ignore[arg-type]
+            sale = sale_among(there)
+            if sale is None:
+                unknown.append(a)
+            else:
+                records.append(transaction(a, sale.account_id or "", b"\n".join(there).decode()))
+        await self.identify.forward(unknown, records, history_asked=True)
+
+
+def read(message: Message) -> Arrived:
+    """An event that `identify` or `accrue` sent here; `accrue`'s have an account already, which is found anew.
+
+    Raises:
+        Malformed: it is no receipt.
+    """
+    raw = message.value() or b""
+    event = decode(raw)
+    if not isinstance(event, SaleEvent | ReturnEvent | VoidEvent):
+        raise Malformed("misplaced", "$.type", "only receipts belong on the topic `recall`")
+    if event.accountid is not UNSET:
+        raw = without_account(raw, event.accountid)
+    return Arrived(event, raw, message.timestamp()[1])
+
+
+def sale_among(records: Sequence[bytes]) -> Posting | None:
+    """The sale's own posting, among those of its returns."""
+    for raw in records:
+        record = decode_record(raw)
+        if isinstance(record, Posting) and record.kind == "sale":
+            return record
+    return None

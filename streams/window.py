@@ -1,0 +1,67 @@
+"""How long Redis holds receipts: the newest local date of a partition less the window; older postings are let go once ClickHouse has them.
+
+Time is the receipts' own, so a replay of an old history keeps as much as a live stream; a till whose clock is ahead moves the window no
+further than tomorrow.
+"""
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from tillstream.kernels.keys import key_of, sale_key_of
+from tillstream.kernels.posting import Routed
+from tillstream.kernels.snapshot import Snapshot
+from tillstream.schemas.events import SaleEvent, TickEvent
+from tillstream.sinks.directory import Directory
+from tillstream.sinks.state import StateStore
+
+LET_GO_MAX = 1_000
+"""Postings per function call: a few milliseconds of Redis."""
+
+
+class Window:
+    """Lets go of what is older than the window."""
+
+    def __init__(self, state: StateStore, directory: Directory, days: int) -> None:
+        self.state = state
+        self.directory = directory
+        self.days = timedelta(days=days)
+
+    async def slide(self, partition: int, today: date) -> int:
+        """Lets go of one partition's old postings and their claims; how many."""
+        days = [date.fromisoformat(day) for day in await self.state.days(partition)]
+        if not days:
+            return 0
+        limit = min(max(days), today + timedelta(days=1)) - self.days
+        gone = 0
+        for day in (day for day in days if day < limit):
+            while keys := await self.state.let_go(partition, day.isoformat(), LET_GO_MAX):
+                await self.directory.forget_claims(day, keys)
+                gone += len(keys)
+        return gone
+
+
+def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed], list[Routed]]:
+    """What can be judged, and what history must be asked about first: its sale may be among the postings that were let go.
+
+    An event that history was asked about brings what history has; the snapshot takes it.
+    """
+    batch = list(batch)
+    if snapshot.horizon is None:
+        return batch, []
+    here = {key_of(routed.event) for routed in batch if isinstance(routed.event, SaleEvent)} | snapshot.postings.keys()
+    horizon = date.fromisoformat(snapshot.horizon)
+    ready: list[Routed] = []
+    old: list[Routed] = []
+    for routed in batch:
+        event = routed.event
+        if isinstance(event, TickEvent):
+            ready.append(routed)
+        elif event.recalled is not None:
+            snapshot.remember(line.encode() for line in event.recalled.splitlines())
+            ready.append(routed)
+        elif isinstance(event, SaleEvent):
+            known = key_of(event) in snapshot.postings or event.data.issued_at.date() - timedelta(days=1) > horizon
+            (ready if known else old).append(routed)
+        else:
+            (ready if sale_key_of(event) in here else old).append(routed)
+    return ready, old
