@@ -20,8 +20,11 @@ and no points: an error, never a wrong number. (The compiler's own overflow chec
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+
 include "checked.pxi"
 include "spread.pxi"
+include "text.pxi"
 
 cdef enum:
     OK = 0
@@ -67,16 +70,21 @@ cdef class Awards:
     cdef Group* groups
     cdef Part* parts
     cdef Py_ssize_t groups_n, groups_room, parts_n, parts_room
+    cdef Py_ssize_t next_group
+    cdef const int64_t[::1] first, amount, quantity, line_no
+    cdef Text text
     cdef readonly list status
     cdef readonly Py_ssize_t receipts_n
 
     def __cinit__(self):
         self.groups = NULL
         self.parts = NULL
+        self.text.start = NULL
 
     def __dealloc__(self):
         free(self.groups)
         free(self.parts)
+        free(self.text.start)
 
     @property
     def parts_count(self):
@@ -89,19 +97,98 @@ cdef class Awards:
     def by_receipt(self):
         """Per receipt a list of (rule row, basis, award before the cap, places, points); places and points are parallel lists."""
         cdef list result = [[] for _ in range(self.receipts_n)]
-        cdef list places, points
-        cdef Group* group
-        cdef Py_ssize_t g, p
+        cdef Py_ssize_t g
         for g in range(self.groups_n):
-            group = &self.groups[g]
+            if self.groups[g].part_from < self.groups[g].part_to:
+                (<list> result[self.groups[g].receipt]).append(self.group_lists(&self.groups[g]))
+        return result
+
+    def given(self, Py_ssize_t receipt):
+        """One receipt of `by_receipt`; ask for receipts in rising order."""
+        cdef list result = []
+        self.seek(receipt)
+        while self.next_group < self.groups_n and self.groups[self.next_group].receipt == receipt:
+            if self.groups[self.next_group].part_from < self.groups[self.next_group].part_to:
+                result.append(self.group_lists(&self.groups[self.next_group]))
+            self.next_group += 1
+        return result
+
+    cdef void seek(self, Py_ssize_t receipt) noexcept:
+        while self.next_group < self.groups_n and self.groups[self.next_group].receipt < receipt:
+            self.next_group += 1
+
+    cdef tuple group_lists(self, Group* group):
+        cdef list places = [], points = []
+        cdef Py_ssize_t p
+        for p in range(group.part_from, group.part_to):
+            places.append(self.parts[p].place)
+            points.append(self.parts[p].points)
+        return group.rule, group.basis, group.award, places, points
+
+    def written(self, Py_ssize_t receipt, list fragments):
+        """The JSON of one receipt's lines and accruals, as `schemas.ledger` encodes them, and the points by rule row.
+
+        Args:
+            receipt: its place in the batch; ask for receipts in rising order.
+            fragments: per rule row the bytes before its points, and those behind its line numbers up to its basis.
+
+        Gives `"line_no":[...],"amount":[...],"quantity_milli":[...],"entries":[...]` and a list of (rule row, points).
+        """
+        cdef Py_ssize_t at = self.first[receipt], end = self.first[receipt + 1], p
+        cdef list totals = []
+        cdef Group* group
+        cdef int64_t total
+        cdef tuple fragment
+        cdef bint some = False
+        self.text.size = 0
+        text_bytes(&self.text, b'"line_no":[', 11)
+        self.write_column(&self.line_no[0] if end > at else NULL, at, end)
+        text_bytes(&self.text, b'],"amount":[', 12)
+        self.write_column(&self.amount[0] if end > at else NULL, at, end)
+        text_bytes(&self.text, b'],"quantity_milli":[', 20)
+        self.write_column(&self.quantity[0] if end > at else NULL, at, end)
+        text_bytes(&self.text, b'],"entries":[', 13)
+        self.seek(receipt)
+        while self.next_group < self.groups_n and self.groups[self.next_group].receipt == receipt:
+            group = &self.groups[self.next_group]
+            self.next_group += 1
             if group.part_from == group.part_to:
                 continue
-            places, points = [], []
+            if some:
+                text_bytes(&self.text, b",", 1)
+            some = True
+            fragment = fragments[group.rule]
+            total = 0
+            self.write_object(<bytes> fragment[0])
             for p in range(group.part_from, group.part_to):
-                places.append(self.parts[p].place)
-                points.append(self.parts[p].points)
-            (<list> result[group.receipt]).append((group.rule, group.basis, group.award, places, points))
-        return result
+                if p > group.part_from:
+                    text_bytes(&self.text, b",", 1)
+                text_integer(&self.text, self.parts[p].points)
+                total += self.parts[p].points
+            text_bytes(&self.text, b'],"line_no":[', 13)
+            for p in range(group.part_from, group.part_to):
+                if p > group.part_from:
+                    text_bytes(&self.text, b",", 1)
+                text_integer(&self.text, self.line_no[at + self.parts[p].place])
+            self.write_object(<bytes> fragment[1])
+            text_integer(&self.text, group.basis)
+            text_bytes(&self.text, b',"award":', 9)
+            text_integer(&self.text, group.award)
+            text_bytes(&self.text, b"}", 1)
+            totals.append((group.rule, total))
+        text_bytes(&self.text, b"]", 1)
+        return PyBytes_FromStringAndSize(self.text.start, self.text.size), totals
+
+    cdef int write_object(self, bytes fragment) except -1:
+        return text_bytes(&self.text, PyBytes_AS_STRING(fragment), PyBytes_GET_SIZE(fragment))
+
+    cdef int write_column(self, const int64_t* column, Py_ssize_t at, Py_ssize_t end) except -1:
+        cdef Py_ssize_t i
+        for i in range(at, end):
+            if i > at:
+                text_bytes(&self.text, b",", 1)
+            text_integer(&self.text, column[i])
+        return 0
 
     cdef int add_group(self, int32_t receipt, int32_t rule, int64_t basis, int64_t award) noexcept nogil:
         cdef Group* larger
@@ -209,6 +296,7 @@ cdef class Kernel:
         cdef int status
         longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
         awards.receipts_n = n
+        awards.first, awards.amount, awards.quantity, awards.line_no = first, amount, quantity, line_no
         awards.status = [OK] * n
         cdef void* room = self.take_room(&receipt, max(1, longest))
         if room == NULL:

@@ -11,15 +11,16 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from tillstream.kernels.award import Kernel
+from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.columns import gather
-from tillstream.kernels.earning import Given, accruals, redemptions
+from tillstream.kernels.earning import accruals, redemptions
 from tillstream.kernels.expiry import expires_on
 from tillstream.kernels.keys import digest_of, key_of, occurred, sale_key_of
 from tillstream.kernels.lapsing import expiries, expiries_after, tick_posting
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.undoing import undo_lines, undo_rest
+from tillstream.kernels.writing import Fragments, SaleWriter, fragments
 from tillstream.schemas.events import Malformed, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, VoidEvent, decode
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
@@ -32,13 +33,21 @@ DAYS_MAX = 4_000
 """Local dates whose expiry dates are remembered: ten years of them."""
 
 
-class Routed(NamedTuple):
-    """An event on its way to its account: `account_id` None is an anonymous receipt, `offset` its place, `raw` its bytes."""
+class Routed:
+    """An event on its way to its account: `account_id` None is an anonymous receipt, `offset` its place, `raw` its bytes.
 
-    event: LedgerEvent
-    account_id: str | None
-    offset: int
-    raw: bytes
+    `key` is its natural key, `sale_key` that of the sale it is about; both are empty for a tick.
+    """
+
+    __slots__ = ("account_id", "event", "key", "offset", "raw", "sale_key")
+
+    def __init__(self, event: LedgerEvent, account_id: str | None, offset: int, raw: bytes) -> None:
+        self.event = event
+        self.account_id = account_id
+        self.offset = offset
+        self.raw = raw
+        self.key = "" if isinstance(event, TickEvent) else key_of(event)
+        self.sale_key = self.key if isinstance(event, SaleEvent | TickEvent) else sale_key_of(event)
 
 
 class Outcome(NamedTuple):
@@ -52,10 +61,25 @@ class Outcome(NamedTuple):
 
 
 class Earned(NamedTuple):
-    """What the rules give one sale (None: a sum overflows 64 bits), and its local date."""
+    """What the rules give one sale: its place in the batch's awards; and its local date."""
 
-    given: Given | None
+    awards: Awards
+    place: int
     day: date
+
+    @property
+    def overflows(self) -> bool:
+        """Whether a sum does not fit 64 bits."""
+        return bool(self.awards.status[self.place])
+
+
+class DayTerms(NamedTuple):
+    """What is the same for all sales of one local date: its ISO text, last days of use per unit, and constant parts of records."""
+
+    text: str
+    expiries: dict[str, str | None]
+    soonest: str | None
+    fragments: Fragments
 
 
 class Poster:
@@ -66,7 +90,8 @@ class Poster:
         self.zone = ZoneInfo(self.program.program.time_zone)
         self.compiled = CompiledRules(self.program)
         self.kernel = Kernel(self.compiled)
-        self.expiries: dict[date, dict[str, str | None]] = {}
+        self.writer = SaleWriter(self.version)
+        self.terms: dict[date, DayTerms] = {}
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order, each sale's followed by those of what waited for it; the snapshot has everything applied on return."""
@@ -85,24 +110,29 @@ class Poster:
         """The kernel's awards for a batch of sales."""
         columns = gather(self.compiled, [sale.data for sale in sales], self.zone)
         awards = self.kernel.award(*columns[:-1])
-        for given, status, day in zip(awards.by_receipt(), awards.status, columns.dates, strict=True):
-            yield Earned(None if status else given, day)
+        for place, day in enumerate(columns.dates):
+            yield Earned(awards, place, day)
 
     def post_sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot) -> Iterator[Outcome]:
         """A sale, then the returns and voids that waited for it, by their time and key, whatever order they came in."""
-        key, digest = key_of(event), digest_of(event)
-        waiting = snapshot.waiting.get(key, {}).copy()
+        digest = digest_of(event)
+        waiting = snapshot.waiting.get(routed.key, {}).copy()
         try:
-            if (known := snapshot.postings.get(key)) is not None:
+            if (known := snapshot.postings.get(routed.key)) is not None:
                 yield self.known_before(routed, known, digest)
                 return
-            posting = self.sale(routed, event, earned, snapshot, (key, digest))
-            yield Outcome(routed, "accepted", [self.keep(posting, snapshot, closes=not waiting)])
+            self.check_sale(event.data, earned)
+            terms = self.terms_of(earned.day)
+            if waiting or not is_plain(event.data, routed.account_id, terms, snapshot.as_of):
+                record = self.keep(self.sale(routed, event, earned, snapshot, digest), snapshot, closes=not waiting)
+            else:
+                record = self.plain_sale(routed, event, earned, snapshot, digest)
+            yield Outcome(routed, "accepted", [record])
         except Malformed as problem:
             yield Outcome(routed, "refused", problem=problem)
             return
         late = [Routed(decode(raw), routed.account_id, routed.offset, raw) for raw in waiting.values()]
-        late.sort(key=lambda item: (occurred(item.event), key_of(item.event)))  # type: ignore[arg-type]
+        late.sort(key=lambda item: (occurred(item.event), item.key))  # type: ignore[arg-type]
         for index, item in enumerate(late):
             yield self.post_undo(item, item.event, snapshot, waited=True, closes=index == len(late) - 1)  # type: ignore[arg-type]
 
@@ -110,7 +140,7 @@ class Poster:
         self, routed: Routed, event: ReturnEvent | VoidEvent, snapshot: Snapshot, *, waited: bool = False, closes: bool = True
     ) -> Outcome:
         """A return or void: takes back what its sale gave, or waits for it."""
-        key, digest, sale_key = key_of(event), digest_of(event), sale_key_of(event)
+        key, digest, sale_key = routed.key, digest_of(event), routed.sale_key
         try:
             if (known := snapshot.postings.get(key) or snapshot.waiting.get(sale_key, {}).get(key)) is not None:
                 return self.known_before(routed, known, digest)
@@ -137,27 +167,53 @@ class Poster:
         message = f"receipt {event.data.receipt_id!r} of source {event.source!r} is known with other data"
         raise Malformed("conflict", "$.data", message)
 
-    def sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot, identity: tuple[str, str]) -> Posting:
-        """What a sale gives and takes; an anonymous one neither."""
-        sale, day = event.data, earned.day.isoformat()
-        if earned.given is None:
+    def check_sale(self, sale: Sale, earned: Earned) -> None:
+        """Raises Malformed where a sale can't be judged: its sums overflow, or it is in another currency."""
+        if earned.overflows:
             raise Malformed("overflow", "$.data.lines", "the receipt's sums or points do not fit 64 bits")
         self.check_currency(sale)
+
+    def plain_sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot, digest: str) -> bytes:
+        """The record of a sale that only earns, applied: what `sale` and `keep` do, without the objects in between."""
+        terms, account_id = self.terms_of(earned.day), routed.account_id or ""
+        tail, totals = earned.awards.written(earned.place, terms.fragments)
+        credits: dict[str, int] = {}
+        for row, points in totals:
+            unit = self.compiled.rules[row].unit
+            credits[unit] = credits.get(unit, 0) + points
+        units = snapshot.units(account_id)
+        for unit, points in credits.items():
+            if unit in units and units[unit].balance + points > INT64_MAX or points > INT64_MAX:
+                raise overflow(unit)
+        record = self.writer.record(
+            (routed.key, digest),
+            (account_id, routed.offset),
+            (event.source, event.id, event.data.receipt_id),
+            (event.data.issued_at.isoformat(), terms.text),
+            tail,
+        )
+        snapshot.credit(account_id, credits, terms.expiries)
+        snapshot.hold(routed.key, terms.text, record)
+        return record
+
+    def sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot, digest: str) -> Posting:
+        """What a sale gives and takes; an anonymous one neither."""
+        sale, terms = event.data, self.terms_of(earned.day)
         entries: list[Entries] = []
         if routed.account_id is not None:
-            entries += redemptions(self.program, sale, snapshot.units(routed.account_id), day)
-            entries += accruals(self.compiled.rules, sale.lines, earned.given, self.expiries_from(earned.day))
+            entries += redemptions(self.program, sale, snapshot.units(routed.account_id), terms.text)
+            entries += accruals(self.compiled.rules, sale.lines, earned.awards.given(earned.place), terms.expiries)
         return Posting(
-            posting_id=identity[0],
+            posting_id=routed.key,
             kind="sale",
             account_id=routed.account_id,
             source=event.source,
             event_id=event.id,
             receipt_id=sale.receipt_id,
-            digest=identity[1],
+            digest=digest,
             offset=routed.offset,
             occurred_at=sale.issued_at.isoformat(),
-            day=day,
+            day=terms.text,
             program_version=self.version,
             line_no=[line.line_no for line in sale.lines],
             amount=[line.amount for line in sale.lines],
@@ -200,11 +256,13 @@ class Poster:
         )
 
     def tick(self, routed: Routed, event: TickEvent, snapshot: Snapshot) -> Iterator[bytes]:
-        """The tick itself where it is the latest so far, so that the ledger alone tells how far the clock has come (G5); then the expiry
-        that it makes due, one posting per account of the snapshot, in the order of the account ids.
+        """The expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of the account ids.
+
+        The snapshot may hold some accounts only. So the record that closes the tick, `tick_posting` for no account, by which the ledger alone
+        tells how far the clock has come (G5), is the caller's to add once all accounts were dealt with.
         """
-        if snapshot.as_of is None or snapshot.as_of < event.data.date.isoformat():
-            yield record_in(snapshot, tick_posting(event, routed.offset, None, []))
+        day = event.data.date.isoformat()
+        snapshot.as_of = max(snapshot.as_of or day, day)
         for account_id in sorted(snapshot.accounts):
             due = list(expiries(snapshot.accounts[account_id], snapshot.as_of))
             if due:
@@ -224,16 +282,28 @@ class Poster:
         if receipt.currency != currency:
             raise Malformed("currency", "$.data.currency", f"{receipt.currency} is not the program's {currency}")
 
-    def expiries_from(self, day: date) -> dict[str, str | None]:
-        """The last day of use per unit for points earned on `day`; remembered, since receipts come by the day."""
-        found = self.expiries.get(day)
+    def terms_of(self, day: date) -> DayTerms:
+        """The terms of a local date; remembered, since receipts come by the day."""
+        found = self.terms.get(day)
         if found is None:
-            if len(self.expiries) >= DAYS_MAX:
-                self.expiries.clear()
+            if len(self.terms) >= DAYS_MAX:
+                self.terms.clear()
             last_days = {name: expires_on(unit.expires, day) for name, unit in self.program.units.items()}
-            found = {name: None if last is None else last.isoformat() for name, last in last_days.items()}
-            self.expiries[day] = found
+            expiries = {name: None if last is None else last.isoformat() for name, last in last_days.items()}
+            soonest = min((expiry for expiry in expiries.values() if expiry is not None), default=None)
+            found = DayTerms(day.isoformat(), expiries, soonest, fragments(self.compiled.rules, expiries))
+            self.terms[day] = found
         return found
+
+
+def is_plain(sale: Sale, account_id: str | None, terms: DayTerms, as_of: str | None) -> bool:
+    """Whether a sale only earns: it has an account and no points tender, and what it earns has not expired as of the latest tick.
+
+    Points that expire no sooner than that leave what earlier lots have expired as it is: spending takes those first.
+    """
+    if account_id is None or (as_of is not None and terms.soonest is not None and terms.soonest < as_of):
+        return False
+    return not any(tender.type == "points" for tender in sale.tenders)
 
 
 def record_in(snapshot: Snapshot, record: Posting | Waiting | Refused) -> bytes:
@@ -248,4 +318,8 @@ def check_overflow(entries: list[Entries], balances: dict[str, int]) -> None:
     for group in entries:
         balances[group.unit] = balances.get(group.unit, 0) + sum(group.points)
         if abs(balances[group.unit]) > INT64_MAX:
-            raise Malformed("overflow", "$.data", f"the balance of {group.unit} would not fit 64 bits")
+            raise overflow(group.unit)
+
+
+def overflow(unit: str) -> Malformed:
+    return Malformed("overflow", "$.data", f"the balance of {unit} would not fit 64 bits")

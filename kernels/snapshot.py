@@ -75,12 +75,29 @@ class Snapshot:
             if record.closes:
                 self.as_of = max(self.as_of or record.day, record.day)
             return
-        self.postings[record.posting_id] = raw
-        self.new_postings[record.posting_id] = record.day
+        self.hold(record.posting_id, record.day, raw)
         if record.kind == "sale" and self.waiting.pop(record.posting_id, None):
             self.changed_waiting.add(record.posting_id)
         if record.reverses_posting is not None:
             self._note_returned(record, record.reverses_posting)
+
+    def credit(self, account_id: str, points: dict[str, int], expiries: dict[str, str | None]) -> None:
+        """Adds accruals by unit, with their last days of use: what `_move` does for the entries of a plain sale."""
+        units = self.units(account_id)
+        for unit, earned in points.items():
+            holding = units.get(unit)
+            if holding is None:
+                holding = units[unit] = Holding()
+            expiry = expiries[unit] or NEVER
+            holding.credits[expiry] = holding.credits.get(expiry, 0) + earned
+            holding.balance += earned
+        if points:
+            self.changed_accounts.add(account_id)
+
+    def hold(self, posting_id: str, day: str, raw: bytes) -> None:
+        """Keeps a posting under its local date."""
+        self.postings[posting_id] = raw
+        self.new_postings[posting_id] = day
 
     def _move(self, posting: Posting) -> None:
         units = self.units(posting.account_id or "")

@@ -1,12 +1,23 @@
-"""What is read back from history: old sales with all that undid them, and the sums that `verify` compares.
+"""The archive: ledger records by the sale that they are about, from which old sales are recalled; and the sums for `verify`.
 
-In: natural keys of sales. Out: the ledger records that Redis has forgotten, byte for byte.
+In: ledger records, natural keys of sales. Out: the records that Redis has forgotten, byte for byte.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
+
+from tillstream.schemas.ledger import Posting, Refused, Waiting
+
+ARCHIVE_COLUMNS = ("sale_id", "posting_id", "type", "record", "kafka_partition", "kafka_offset")
+"""What `archive_row` gives."""
+
+TYPES = {Posting: "ledger.posted", Waiting: "ledger.waiting", Refused: "ledger.refused"}
+"""The `type` of each record's envelope."""
+
+KEY_BYTES = 16
+"""Length of natural keys and digests; kernels/keys.py."""
 
 FIND_SALES_MAX = 1_000
 """Sales in one query: their keys travel in the URL, 35 kB here, and servers take 1 MiB."""
@@ -51,6 +62,33 @@ class Counts(NamedTuple):
     rejects: int
 
 
+def archive_row(record: Posting | Waiting | Refused, raw: bytes, partition: int, offset: int) -> tuple[Any, ...] | None:
+    """The row of the table `records` for one ledger record, whose bytes are `raw`; a tick has none."""
+    sale_id = sale_of(record)
+    if sale_id is None:
+        return None
+    return key_bytes(sale_id), key_bytes(record.posting_id), TYPES[type(record)], raw, partition, offset
+
+
+def key_bytes(text: str) -> bytes:
+    """The 16 bytes of a natural key or digest.
+
+    Raises:
+        ValueError: `text` is not 32 hexadecimal digits.
+    """
+    key = bytes.fromhex(text)
+    if len(key) != KEY_BYTES:
+        raise ValueError(f"a key of {len(key)} bytes, not {KEY_BYTES}")
+    return key
+
+
+def sale_of(record: Posting | Waiting | Refused) -> str | None:
+    """The sale that a ledger record is about; a tick is about none."""
+    if not isinstance(record, Posting):
+        return record.sale_id
+    return None if record.kind == "tick" else record.reverses_posting or record.posting_id
+
+
 class Archive:
     """Recalls sales by their natural keys (32 hexadecimal digits)."""
 
@@ -75,7 +113,10 @@ class Archive:
 
 
 def balances(client: Client) -> Iterator[tuple[str, str, int]]:
-    """(account_id, unit, points) of every account that ever had an entry, in order: the sums of its ledger entries."""
+    """(account_id, unit, points) of every account that ever had an entry, in order: the sums of its ledger entries.
+
+    They are streamed: on chDB in this process the client can do nothing else until the last one is read.
+    """
     with client.query_rows_stream(BALANCES) as rows:
         yield from rows
 

@@ -54,7 +54,7 @@ COMMENT 'The migrations that have run; read with FINAL'
 """
 
 
-class Unreachable(Exception):  # noqa: N818 - reads as what it says, like Malformed
+class Unreachable(Exception):
     """ClickHouse does not answer at `address`; `setting` is the configuration's field to change."""
 
     def __init__(self, address: str, reason: str) -> None:
@@ -64,7 +64,7 @@ class Unreachable(Exception):  # noqa: N818 - reads as what it says, like Malfor
         self.setting = SETTING
 
 
-class MigrationChangedError(Exception):
+class MigrationChanged(Exception):
     """A migration that has run is not the one that is installed; the tables are of another version of tillstream."""
 
     def __init__(self, name: str) -> None:
@@ -179,7 +179,7 @@ def migrate(client: Client) -> list[str]:
     same file at the same time.
 
     Raises:
-        MigrationChangedError: a file that has run is not the one that is installed.
+        MigrationChanged: a file that has run is not the one that is installed.
         clickhouse_connect's DatabaseError: a statement failed.
     """
     client.command(MIGRATIONS_TABLE)
@@ -189,7 +189,7 @@ def migrate(client: Client) -> list[str]:
     for migration in migrations():
         if migration.number in done:
             if done[migration.number] != migration.digest:
-                raise MigrationChangedError(migration.name)
+                raise MigrationChanged(migration.name)
             continue
         for statement in statements(migration.text):
             client.command(statement)

@@ -22,14 +22,19 @@ from typing import Any
 import msgspec
 import structlog
 from clickhouse_connect.driver.client import Client
+
 from tillstream.kernels.keys import digest_of, key_of, sale_key_of
 from tillstream.schemas.events import Event, ReturnEvent, SaleEvent
-from tillstream.schemas.ledger import Posting, Refused, Waiting, decode_record
+from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.schemas.receipts import Line, ReturnLine
+from tillstream.sinks.archive import ARCHIVE_COLUMNS, KEY_BYTES, archive_row, key_bytes, sale_of
 from tillstream.sinks.clickhouse import Inserter
 
 BLOCK_OFFSETS = 10_000
 """Offsets in one block: 100,000 lines, the size at which ClickHouse inserts best; in Python objects about 60 MB."""
+
+BLOCK_BYTES_MAX = 64 << 20
+"""Bytes of records in one block, give or take a record: four times what 10,000 usual receipts are, so that only the longest reach it."""
 
 DATE_MIN, DATE_MAX = date(1900, 1, 1), date(2299, 12, 31)
 """What Date32 and DateTime64 hold; a till with a broken clock gets the nearest day and keeps its place in the sums."""
@@ -39,17 +44,13 @@ TIME_MIN, TIME_MAX = datetime(1900, 1, 1, tzinfo=UTC), datetime(2299, 12, 31, tz
 DATES_MAX = 4_000
 """Dates remembered: ten years of them."""
 
-NO_KEY = bytes(16)
+NO_KEY = bytes(KEY_BYTES)
 """Stands for the sale and the digest of a tick."""
 
 KAFKA = ("kafka_partition", "kafka_offset")
-LINE_COLUMNS = (
-    *("line_no", "original_line_no", "sku", "category", "brand", "kind"),
-    *("quantity_milli", "amount", "discount"),
-)
+LINE_COLUMNS = ("line_no", "original_line_no", "sku", "category", "brand", "kind", "quantity_milli", "amount", "discount")
 ENTRY_COLUMNS = (
-    *("unit", "kind", "points", "line_no", "rule_id", "expires_on", "spent_on"),
-    *("reverses", "uncovered", "basis", "award"),
+    *("unit", "kind", "points", "line_no", "rule_id", "expires_on", "spent_on", "reverses", "uncovered", "basis", "award"),
 )
 COLUMNS = {
     "receipts_log": (
@@ -65,7 +66,7 @@ COLUMNS = {
         *(f"entries.{name}" for name in ENTRY_COLUMNS),
         *KAFKA,
     ),
-    "records": ("sale_id", "posting_id", "type", "record", *KAFKA),
+    "records": ARCHIVE_COLUMNS,
     "history_rejects": ("topic", *KAFKA, "value", "error"),
 }
 """What is inserted, in the order of the row functions below."""
@@ -100,9 +101,7 @@ class History:
         """Writes postings with their entries, and the archive. Gives the rows sent; raises as `write_transactions`."""
         return self._write("ledger", partition, records, add_ledger)
 
-    def _write(
-        self, topic: str, partition: int, records: Sequence[Record], add: Callable[[Rows, int, int, bytes], None]
-    ) -> int:
+    def _write(self, topic: str, partition: int, records: Sequence[Record], add: Callable[[Rows, int, int, bytes], None]) -> int:
         sent = 0
         for block in cut(records, self.block_offsets):
             rows: Rows = {}
@@ -126,14 +125,25 @@ class History:
             _log.warning("history_rejects", topic=topic, partition=partition, count=len(rejects), first=first)
 
 
-def cut(records: Sequence[Record], rows_max: int) -> Iterator[Sequence[Record]]:
+def cut(records: Sequence[Record], rows_max: int, bytes_max: int = BLOCK_BYTES_MAX) -> Iterator[Sequence[Record]]:
     """`records` in blocks that end at multiples of `rows_max` offsets: reading again mostly gives the same ones.
+
+    A block ends as well with the record by which it reaches `bytes_max`.
 
     >>> [[offset for offset, _ in block] for block in cut([(n, b"") for n in (7, 8, 9, 10, 15, 20)], 10)]
     [[7, 8, 9], [10, 15], [20]]
     """
-    for _, block in groupby(records, lambda record: record[0] // rows_max):
-        yield list(block)
+    for _, group in groupby(records, lambda record: record[0] // rows_max):
+        block: list[Record] = []
+        size = 0
+        for record in group:
+            block.append(record)
+            size += len(record[1])
+            if size >= bytes_max:
+                yield block
+                block, size = [], 0
+        if block:
+            yield block
 
 
 def token_of(topic: str, partition: int, block: Sequence[Record]) -> str:
@@ -157,65 +167,44 @@ def add_ledger(rows: Rows, partition: int, offset: int, value: bytes) -> None:
     record = decode_record(value)
     if isinstance(record, Posting):
         rows.setdefault("postings_log", []).append(posting_row(record, partition, offset))
-    if (sale_id := sale_of(record)) is not None:
-        row = (bytes.fromhex(sale_id), bytes.fromhex(record.posting_id), type_of(record), value, partition, offset)
+    if (row := archive_row(record, value, partition, offset)) is not None:
         rows.setdefault("records", []).append(row)
-
-
-def sale_of(record: Posting | Waiting | Refused) -> str | None:
-    """The sale that a ledger record is about; a tick is about none."""
-    if not isinstance(record, Posting):
-        return record.sale_id
-    return None if record.kind == "tick" else record.reverses_posting or record.posting_id
-
-
-def type_of(record: Posting | Waiting | Refused) -> str:
-    """The `type` of the record's envelope."""
-    if isinstance(record, Posting):
-        return "ledger.posted"
-    return "ledger.waiting" if isinstance(record, Waiting) else "ledger.refused"
 
 
 def receipt_row(event: SaleEvent | ReturnEvent, partition: int, offset: int) -> tuple[Any, ...]:
     """A row of receipts_log."""
     data = event.data
     moment, minutes = instant(data.issued_at)
-    key = bytes.fromhex(key_of(event))
+    key = key_bytes(key_of(event))
+    original: tuple[str | None, str | None] = None, None
     if isinstance(event, ReturnEvent):
-        kind, sale_id, lines = "return", bytes.fromhex(sale_key_of(event)), brought_back(event.data.lines)
+        kind, sale_id, lines = "return", key_bytes(sale_key_of(event)), brought_back(event.data.lines)
         original = event.data.original_source or event.source, event.data.original_receipt_id
     else:
         kind, sale_id, lines = "sale", key, sold(event.data.lines)
-        original = None, None
     return (
-        *(moment.date(), key, bytes.fromhex(digest_of(event)), kind, sale_id, event.source, data.receipt_id),
+        *(moment.date(), key, key_bytes(digest_of(event)), kind, sale_id, event.source, data.receipt_id),
         *(data.store_id, data.register_id, within(data.business_date), moment, minutes, data.currency),
         *(*original, *lines),
         *([tender.type for tender in data.tenders], [tender.amount for tender in data.tenders], partition, offset),
     )
 
 
-def sold(lines: Sequence[Line]) -> tuple[list[Any], ...]:
+def sold(lines: Sequence[Line]) -> tuple[Any, ...]:
     """The lines of a sale in columns, in the order of LINE_COLUMNS."""
     return (
-        [line.line_no for line in lines],
-        [None] * len(lines),
-        [line.sku for line in lines],
-        [line.category for line in lines],
-        [line.brand for line in lines],
-        [line.kind for line in lines],
-        [line.quantity_milli for line in lines],
-        [line.amount for line in lines],
-        [line.discount for line in lines],
+        *([line.line_no for line in lines], [None] * len(lines), [line.sku for line in lines]),
+        *([line.category for line in lines], [line.brand for line in lines], [line.kind for line in lines]),
+        *([line.quantity_milli for line in lines], [line.amount for line in lines], [line.discount for line in lines]),
     )
 
 
-def brought_back(lines: Sequence[ReturnLine]) -> tuple[list[Any], ...]:
+def brought_back(lines: Sequence[ReturnLine]) -> tuple[Any, ...]:
     """The lines of a return in columns, in the order of LINE_COLUMNS; what they are, the sale tells."""
-    unknown = [None] * len(lines)
+    unknown: list[Any] = [None] * len(lines)
     return (
-        *([line.line_no for line in lines], [line.original_line_no for line in lines], *[unknown] * 4),
-        *([line.quantity_milli for line in lines], [line.amount for line in lines], [0] * len(lines)),
+        *([line.line_no for line in lines], [line.original_line_no for line in lines], unknown, unknown, unknown, unknown),
+        *([line.quantity_milli for line in lines], [line.amount for line in lines], [0 for _ in lines]),
     )
 
 
@@ -227,13 +216,13 @@ def posting_row(posting: Posting, partition: int, offset: int) -> tuple[Any, ...
     """
     moment, minutes = instant(datetime.fromisoformat(posting.occurred_at))
     sale_id = sale_of(posting)
-    void = posting.kind == "void"
+    undone = (posting.line_no, posting.quantity_milli, posting.amount) if posting.kind == "void" else ([], [], [])
+    check_columns(undone)
     return (
-        *(moment.date(), bytes.fromhex(posting.posting_id), bytes.fromhex(posting.digest) or NO_KEY, posting.kind),
-        *(NO_KEY if sale_id is None else bytes.fromhex(sale_id), posting.account_id, posting.source, posting.event_id),
+        *(moment.date(), key_bytes(posting.posting_id), key_bytes(posting.digest) if posting.digest else NO_KEY, posting.kind),
+        *(key_bytes(sale_id) if sale_id else NO_KEY, posting.account_id, posting.source, posting.event_id),
         *(posting.receipt_id, moment, minutes, day_of(posting.day), posting.program_version),
-        *((posting.line_no, posting.quantity_milli, posting.amount) if void else ([], [], [])),
-        *(*entry_columns(posting), partition, offset),
+        *(*undone, *entry_columns(posting), partition, offset),
     )
 
 
@@ -243,8 +232,8 @@ def entry_columns(posting: Posting) -> tuple[list[Any], ...]:
     for group in posting.entries:
         count = len(group.points)
         unknown = [None] * count
-        # The columns of ClickHouse are 64 bits wide: what is wider ends this record, not the block.
-        array("q", (*group.points, *group.line_no, *group.reverses, group.basis or 0, group.award or 0))
+        check_columns((group.points, group.line_no or group.points, group.reverses or group.points))
+        check_columns(((group.basis or 0,), (group.award or 0,)))
         values = (
             *([group.unit] * count, [group.kind] * count, group.points, group.line_no or unknown),
             *([group.rule_id] * count, [day_of(group.expires_on)] * count, [day_of(group.spent_on)] * count),
@@ -255,14 +244,23 @@ def entry_columns(posting: Posting) -> tuple[list[Any], ...]:
     return columns
 
 
+def check_columns(columns: Sequence[Sequence[int]]) -> None:
+    """Parallel columns of 64 bits, or one record in the rejects: ClickHouse would refuse the whole block, for ever.
+
+    Raises:
+        ValueError: the columns differ in length.
+        OverflowError: a number needs more than 64 bits.
+    """
+    if len({len(array("q", column)) for column in columns}) > 1:
+        raise ValueError("parallel columns differ in length")
+
+
 def instant(moment: datetime) -> tuple[datetime, int]:
     """The moment in UTC, as far as ClickHouse can hold it, and the minutes by which local time was ahead."""
     offset = moment.utcoffset()
     if offset is None:
         raise ValueError(f"the time {moment.isoformat()} has no UTC offset")
-    if not TIME_MIN <= moment <= TIME_MAX:
-        return min(max(moment, TIME_MIN), TIME_MAX).astimezone(UTC), round(offset.total_seconds() / 60)
-    return moment.astimezone(UTC), round(offset.total_seconds() / 60)
+    return min(max(moment, TIME_MIN), TIME_MAX).astimezone(UTC), round(offset.total_seconds() / 60)
 
 
 def within(day: date) -> date:

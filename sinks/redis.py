@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.asyncio as redis_client
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 LIBRARY_VERSION = 1
 """The version that state.lua's `tillstream_version` gives."""
@@ -55,7 +55,7 @@ async def load_library(client: Redis, url: str) -> None:
                 raise LibraryMismatch(f"Redis at {url} has function library {there}, this tillstream knows {LIBRARY_VERSION}; upgrade it")
             if there < LIBRARY_VERSION:
                 await client.execute_command("FUNCTION", "LOAD", "REPLACE", code, **node)
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         raise RedisUnreachable(url, str(error)) from None
 
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tillstream.kernels.holdings import NEVER, Units
-from tillstream.kernels.keys import key_of, sale_key_of
+
 from tillstream.kernels.posting import Routed
 from tillstream.kernels.snapshot import Returned, Snapshot
-from tillstream.schemas.events import ReturnEvent, TickEvent, VoidEvent
+
 from tillstream.sinks.redis import Redis
 
 TICK_ACCOUNTS_MAX = 5_000
@@ -74,9 +74,8 @@ class StateStore:
 
     async def load(self, partition: int, batch: Sequence[Routed]) -> Loaded:
         """What the events of a batch name, in one round trip."""
-        events = [routed.event for routed in batch if not isinstance(routed.event, TickEvent)]
-        own = [key_of(event) for event in events]
-        sales = [sale_key_of(event) for event in events if isinstance(event, ReturnEvent | VoidEvent)]
+        own = [routed.key for routed in batch if routed.key]
+        sales = [routed.sale_key for routed in batch if routed.sale_key != routed.key]
         accounts = {routed.account_id for routed in batch if routed.account_id is not None}
         return await self.load_keys(partition, accounts, [*own, *sales], sales, [*own, *sales])
 

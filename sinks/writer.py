@@ -71,13 +71,16 @@ class Writer:
 
     def __init__(self, settings: dict[str, Any], transactional_id: str | None = None) -> None:
         transactional = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_MS} if transactional_id else {}
-        self.producer = Producer({**PRODUCER, **settings, **transactional})
+        # What is given up must not arrive later; librdkafka would try for five minutes.
+        patience = {"message.timeout.ms": int(COMMIT_S * 1000)}
+        self.producer = Producer({**PRODUCER, **patience, **settings, **transactional})
         self.transactional = transactional_id is not None
-        self.queue: asyncio.Queue[_Append] = asyncio.Queue(GROUP_MAX)
+        self.queue: asyncio.Queue[_Append | None] = asyncio.Queue(GROUP_MAX)
         self.thread = ThreadPoolExecutor(1, "kafka-writer")
         self.task: asyncio.Task[None] | None = None
         self.last: dict[tuple[str, int], int] = {}
         self.failed: KafkaError | None = None
+        self.stopped = False
 
     async def start(self) -> None:
         """Fences earlier writers of the same transactional id, and begins to take appends."""
@@ -86,9 +89,11 @@ class Writer:
         self.task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Ends after the group in progress."""
+        """Ends after the appends so far; further ones fail."""
+        self.stopped = True
         if self.task is not None:
-            self.task.cancel()
+            await self.queue.put(None)
+            await self.task
         self.thread.shutdown(wait=True)
 
     async def append(
@@ -101,32 +106,44 @@ class Writer:
         Raises:
             WriteFailed: nothing of it is to be relied on.
         """
+        if self.stopped:
+            raise WriteFailed("the writer has stopped")
         done: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
         await self.queue.put(_Append(list(records), consumed, membership, done))
         return await done
 
     async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
         held: _Append | None = None
-        while True:
-            group = [held or await self.queue.get()]
-            held = None
-            while held is None and not self.queue.empty() and len(group) < GROUP_MAX:
-                following = self.queue.get_nowait()
-                if following.membership is group[0].membership:
-                    group.append(following)
-                else:
-                    held = following
+        while (first := held or await self.queue.get()) is not None:
+            group, held = self._grouped(first)
+            failure: Exception | None = None
             try:
-                await loop.run_in_executor(self.thread, self._commit, group)
-            except (KafkaException, BufferError) as error:
-                for append in group:
-                    append.done.set_exception(WriteFailed(str(error)))
-                continue
+                await asyncio.get_running_loop().run_in_executor(self.thread, self._commit, group)
+            except Exception as error:  # Whatever it was, nobody may wait for ever.
+                failure = error
             for append in group:
-                places = {record.topic: self.last.get((record.topic, record.partition), -1) for record in append.records}
-                if not append.done.cancelled():
-                    append.done.set_result(places)
+                if append.done.done():  # Whoever waited was cancelled.
+                    continue
+                if failure is not None:
+                    append.done.set_exception(WriteFailed(str(failure)))
+                else:
+                    append.done.set_result(self._places(append))
+
+    def _grouped(self, first: _Append) -> tuple[list[_Append], _Append | None]:
+        """What goes in one commit with `first`, and what was taken from the queue beyond it."""
+        group = [first]
+        while len(group) < GROUP_MAX and not self.queue.empty():
+            following = self.queue.get_nowait()
+            if following is None:
+                self.queue.put_nowait(None)
+                break
+            if following.membership is not first.membership:
+                return group, following
+            group.append(following)
+        return group, None
+
+    def _places(self, append: _Append) -> dict[str, int]:
+        return {record.topic: self.last.get((record.topic, record.partition), -1) for record in append.records}
 
     def _commit(self, group: list[_Append]) -> None:
         """One transaction, or one flush, for the whole group; runs in the writer's thread."""
@@ -141,8 +158,10 @@ class Writer:
                 self._commit_transaction([append.consumed for append in group if append.consumed], group[0].membership)
             elif self.producer.flush(COMMIT_S) > 0:
                 raise KafkaException(KafkaError(KafkaError._MSG_TIMED_OUT))
-        except KafkaException as error:
-            if self.transactional and not error.args[0].fatal():
+        except Exception as error:
+            if not self.transactional:
+                self.producer.flush(COMMIT_S)  # Else the next group would be told of what became of this one.
+            elif not (isinstance(error, KafkaException) and error.args[0].fatal()):
                 self.producer.abort_transaction(COMMIT_S)
             raise
         if self.failed is not None:

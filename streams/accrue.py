@@ -18,7 +18,6 @@ from typing import NamedTuple
 from confluent_kafka import Message
 from msgspec import UNSET
 
-from tillstream.kernels.keys import sale_key_of
 from tillstream.kernels.lapsing import tick_posting
 from tillstream.kernels.posting import Outcome, Poster, Routed, record_in
 from tillstream.kernels.snapshot import Snapshot
@@ -137,7 +136,7 @@ def recalls(old: Sequence[Routed], fetched: Fetched) -> Iterator[Record]:
     """Events about sales that Redis has let go: history is asked, and they come back."""
     for routed in old:
         timestamp_ms = fetched.message_at(routed.offset).timestamp()[1]
-        yield Record(RECALL, sale_key_of(routed.event).encode(), routed.raw, timestamp_ms=timestamp_ms)  # type: ignore[arg-type]
+        yield Record(RECALL, routed.sale_key.encode(), routed.raw, timestamp_ms=timestamp_ms)
 
 
 def refusals(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:

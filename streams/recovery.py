@@ -80,7 +80,9 @@ def read_topic(settings: Mapping[str, Any], topic: str, partition: int, first: i
     Raises:
         KafkaException: the broker fails, or is silent for `READ_S`.
     """
-    consumer = Consumer({**settings, "group.id": "tillstream-reader", "enable.auto.commit": False, "fetch.wait.max.ms": 50})
+    # Out of range must not mean "go on at the end", which is librdkafka's default: that would skip records without a word.
+    fetching = {"auto.offset.reset": "error", "fetch.wait.max.ms": 50}
+    consumer = Consumer({**settings, **fetching, "group.id": "tillstream-reader", "enable.auto.commit": False})
     place = TopicPartition(topic, partition)
     try:
         low, high = consumer.get_watermark_offsets(place, timeout=READ_S)

@@ -7,7 +7,6 @@ further than tomorrow.
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from tillstream.kernels.keys import key_of, sale_key_of
 from tillstream.kernels.posting import Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import SaleEvent, TickEvent
@@ -48,7 +47,7 @@ def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed]
     batch = list(batch)
     if snapshot.horizon is None:
         return batch, []
-    here = {key_of(routed.event) for routed in batch if isinstance(routed.event, SaleEvent)} | snapshot.postings.keys()
+    here = {routed.key for routed in batch if isinstance(routed.event, SaleEvent)} | snapshot.postings.keys()
     horizon = date.fromisoformat(snapshot.horizon)
     ready: list[Routed] = []
     old: list[Routed] = []
@@ -60,8 +59,8 @@ def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed]
             snapshot.remember(line.encode() for line in event.recalled.splitlines())
             ready.append(routed)
         elif isinstance(event, SaleEvent):
-            known = key_of(event) in snapshot.postings or event.data.issued_at.date() - timedelta(days=1) > horizon
+            known = routed.key in snapshot.postings or event.data.issued_at.date() - timedelta(days=1) > horizon
             (ready if known else old).append(routed)
         else:
-            (ready if sale_key_of(event) in here else old).append(routed)
+            (ready if routed.sale_key in here else old).append(routed)
     return ready, old
