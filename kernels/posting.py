@@ -21,7 +21,7 @@ from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.undoing import undo_lines, undo_rest
 from tillstream.kernels.writing import Fragments, SaleWriter, fragments
-from tillstream.schemas.events import Malformed, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import Malformed, ROUTED_BYTES_MAX, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, VoidEvent, decode
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned
@@ -131,7 +131,7 @@ class Poster:
         except Malformed as problem:
             yield Outcome(routed, "refused", problem=problem)
             return
-        late = [Routed(decode(raw), routed.account_id, routed.offset, raw) for raw in waiting.values()]
+        late = [Routed(decode(raw, ROUTED_BYTES_MAX), routed.account_id, routed.offset, raw) for raw in waiting.values()]
         late.sort(key=lambda item: (occurred(item.event), item.key))  # type: ignore[arg-type]
         for index, item in enumerate(late):
             yield self.post_undo(item, item.event, snapshot, waited=True, closes=index == len(late) - 1)  # type: ignore[arg-type]
@@ -160,7 +160,7 @@ class Poster:
         Raises:
             Malformed: a conflict.
         """
-        earlier = decode_record(known) if known.startswith(b'{"type":"ledger.') else decode(known)
+        earlier = decode_record(known) if known.startswith(b'{"type":"ledger.') else decode(known, ROUTED_BYTES_MAX)
         if digest == (earlier.digest if isinstance(earlier, Posting) else digest_of(earlier)):  # type: ignore[arg-type]
             return Outcome(routed, "duplicate")
         event: ReceiptEvent = routed.event  # type: ignore[assignment]

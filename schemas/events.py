@@ -18,6 +18,9 @@ from tillstream.schemas.receipts import Return, Sale, Tender, Void
 EVENT_BYTES_MAX = 1_000_000
 """Larger events are malformed: the longest lawful receipt (5,000 lines) stays below, and Kafka's own default limit is 1 MiB."""
 
+ROUTED_BYTES_MAX = 8 * 1024 * 1024
+"""What an event may have on our own topics, with what was put in front of it there."""
+
 YEARS = range(1970, 2200)
 """Dates outside are a broken clock; inside, no date arithmetic of a program can overflow."""
 
@@ -79,8 +82,8 @@ class Malformed(Exception):
 _decoder = msgspec.json.Decoder(Event)
 
 
-def decode(raw: bytes) -> Event:
-    """The typed event in `raw`.
+def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
+    """The typed event in `raw`, which may have `bytes_max` bytes.
 
     Raises:
         Malformed: the bytes are no event of ours; `path` is as precise as the fault allows, `$` for the whole.
@@ -90,8 +93,8 @@ def decode(raw: bytes) -> Event:
     ...
     tillstream.schemas.events.Malformed: $: Object missing required field `type`
     """
-    if len(raw) > EVENT_BYTES_MAX:
-        raise Malformed("too_large", "$", f"{len(raw)} bytes, at most {EVENT_BYTES_MAX} are allowed")
+    if len(raw) > bytes_max:
+        raise Malformed("too_large", "$", f"{len(raw)} bytes, at most {bytes_max} are allowed")
     try:
         if not raw.isascii():
             raw.decode()  # The decoder passes over unknown fields without looking at their encoding.

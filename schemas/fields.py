@@ -17,7 +17,8 @@ Natural = Annotated[int, Meta(ge=0, le=INT64_MAX)]
 
 Integer = Annotated[int, Meta(ge=-INT64_MAX, le=INT64_MAX)]
 
-Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="An ISO 4217 code.")]
+Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", max_length=3, description="An ISO 4217 code.")]
+"""The length as well: Python's `$` also matches before a line feed at the end."""
 
 Instant = Annotated[datetime, Meta(tz=True, description="RFC 3339, with a UTC offset.")]
 

@@ -13,8 +13,8 @@ from msgspec import Meta, Struct
 from tillstream.schemas.fields import Currency, Identifier, Natural
 
 Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-ClockTime = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", description="HH:MM, local.")]
-MonthDay = Annotated[str, Meta(pattern="^(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", description="MM-DD.")]
+ClockTime = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", max_length=5, description="HH:MM, local.")]
+MonthDay = Annotated[str, Meta(pattern="^(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", max_length=5, description="MM-DD.")]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Patterns = Annotated[list[str], Meta(min_length=1)]
 """Globs: `*` stays inside one segment, `**` spans any number of segments."""

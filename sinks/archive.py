@@ -32,11 +32,21 @@ LIMIT 1 BY sale_id, posting_id
 
 BALANCES = """
 SELECT account_id, unit, sum(points) AS balance
-FROM ledger_entries
-WHERE account_id IS NOT NULL
+FROM
+(
+    SELECT account_id, entries.unit AS units, entries.points AS movements
+    FROM postings_log FINAL
+    WHERE account_id IS NOT NULL AND ({partition:Int64} < 0 OR kafka_partition = {partition:Int64}) AND kafka_offset <= {until:UInt64}
+)
+ARRAY JOIN units AS unit, movements AS points
 GROUP BY account_id, unit
 ORDER BY account_id, unit
 """
+
+GIVEN = "SELECT sum(points) FROM ledger_entries WHERE account_id IS NOT NULL AND unit = {unit:String}"
+
+EVERY_PARTITION = -1
+TO_THE_END = 2**63 - 1
 
 COUNTS = """
 SELECT
@@ -112,15 +122,22 @@ class Archive:
         return found
 
 
-def balances(client: Client) -> Iterator[tuple[str, str, int]]:
+def balances(client: Client, partition: int = EVERY_PARTITION, until: int = TO_THE_END) -> Iterator[tuple[str, str, int]]:
     """(account_id, unit, points) of every account that ever had an entry, in order: the sums of its ledger entries.
+
+    `partition` and `until` restrict the sums to a partition of the topic `ledger`, and to its offsets up to and including `until`.
 
     They are streamed: on chDB in this process the client can do nothing else until the last one is read.
     """
-    with client.query_rows_stream(BALANCES) as rows:
+    with client.query_rows_stream(BALANCES, parameters={"partition": partition, "until": until}) as rows:
         yield from rows
 
 
 def counts(client: Client) -> Counts:
     """How much history holds, as analysts see it."""
     return Counts(*client.query(COUNTS).result_rows[0])
+
+
+def points_given(client: Client, unit: str = "points") -> int:
+    """What all accounts hold of a unit, debts subtracted."""
+    return int(client.query(GIVEN, parameters={"unit": unit}).result_rows[0][0])

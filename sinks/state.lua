@@ -151,10 +151,18 @@ local function unpark(keys, args)
   return #args - 1
 end
 
+-- Accounts and the last ledger offset applied, at one moment: KEYS meta, accounts; ARGV: account ids.
+local function accounts(keys, args)
+  local found = {redis.call('HGET', keys[1], 'ledger') or '-1'}
+  for _, name in ipairs(args) do found[#found + 1] = redis.call('HGET', keys[2], name) end
+  return found
+end
+
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
 local function version() return 1 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
+redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}
 redis.register_function('tillstream_apply', apply)
 redis.register_function('tillstream_forget_expiries', forget_expiries)
 redis.register_function('tillstream_let_go', let_go)

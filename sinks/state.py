@@ -5,7 +5,7 @@ read; the idempotency key is that offset. A refused call means that another writ
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -118,6 +118,20 @@ class StateStore:
         done, offset = await self.client.fcall("tillstream_apply", len(names), *names, *arguments)
         if not done:
             raise Fenced(partition, offset)
+
+    async def accounts(self, partition: int) -> AsyncIterator[tuple[str, Units]]:
+        """Every account of a partition; one that changes meanwhile is given as it was before or after."""
+        async for name, raw in self.client.hscan_iter(keys(partition)[1]):
+            yield name.decode(), _units.decode(raw)
+
+    async def accounts_at(self, partition: int, names: Sequence[str]) -> tuple[int, dict[str, Units]]:
+        """The named accounts, and the last ledger offset applied at that very moment."""
+        ledger, *values = await self.client.execute_command("FCALL_RO", "tillstream_accounts", 2, *keys(partition)[:2], *names)
+        return int(ledger), {name: _units.decode(raw) for name, raw in present(names, values)}
+
+    async def history(self, partition: int) -> int:
+        """The last ledger offset that ClickHouse has, -1 for none."""
+        return int(await self.client.hget(keys(partition)[0], "history") or -1)
 
     async def days(self, partition: int) -> list[str]:
         """The local dates of which postings are held, earliest first."""

@@ -21,7 +21,7 @@ from msgspec import UNSET
 from tillstream.kernels.lapsing import tick_posting
 from tillstream.kernels.posting import Outcome, Poster, Routed, record_in
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
+from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, ROUTED_BYTES_MAX, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
 from tillstream.streams.identify import deadletter
@@ -113,7 +113,8 @@ def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Recor
     for message in messages:
         raw = message.value() or b""
         try:
-            event = decode(raw)
+            # Longer than what a till may send by what identify and recall have put in front.
+            event = decode(raw, ROUTED_BYTES_MAX)
             account = event.accountid
             if account is UNSET or isinstance(event, EnrolledEvent | IdentityAddedEvent):
                 raise Malformed("not_routed", "$.accountid", "is missing: this event did not come through identify")

@@ -51,7 +51,7 @@ def create_app(settings: WorkerSettings, program: Versioned, role: str) -> faust
         broker_commit_interval=COMMIT_EVERY_S,
     )
     transport = Transport.of(app)
-    transport.batch_rows_max = settings.batch_rows_max
+    transport.batch_rows_max = settings.history_rows if role == "history" else settings.batch_rows_max
     if settings.kafka_transactions and role == "points":
         transport.externally_committed_topics.add(TRANSACTIONS)
     worker = f"{role}-{os.getpid()}-{uuid.uuid4().hex[:8]}"

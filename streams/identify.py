@@ -79,7 +79,8 @@ class Identify:
         )  # (3)
         searching = [parking_of(a) for a in arrived if isinstance(a.event, ReturnEvent | VoidEvent)]
         found = iter(await self.directory.find_or_park(searching, history_asked=history_asked))
-        parked = await self.directory.parked(key for key, claim in claims.items() if claim.parked)  # (4)
+        going_on = (key for key, claim in claims.items() if claim.parked and claim.account is not None)
+        parked = await self.directory.parked(going_on)  # (4)
         for a in arrived:
             if isinstance(a.event, SaleEvent):
                 records.extend(self.sale(a, claims[key_of(a.event)], parked, history_asked))

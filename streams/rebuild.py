@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from tillstream.kernels.keys import sale_key_of
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, SaleEvent, decode
+from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, ROUTED_BYTES_MAX, SaleEvent, decode
 from tillstream.sinks.directory import Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore, tag
@@ -60,7 +60,7 @@ async def claim_all(directory: Directory, kafka: Mapping[str, Any], partition: i
     for rows in batches(read_topic(kafka, TRANSACTIONS, partition, 0)):
         sales: dict[str, Claiming] = {}
         for raw in rows:
-            event = decode(raw)
+            event = decode(raw, ROUTED_BYTES_MAX)
             if isinstance(event, SaleEvent):
                 sales.setdefault(sale_key_of(event), Claiming(event.accountid or "", date.max))
         await directory.claim(sales)
@@ -97,7 +97,7 @@ def batches(messages: Iterator[Any]) -> Iterator[list[bytes]]:
 def is_event(raw: bytes) -> bool:
     """What is none is in `deadletter` already."""
     try:
-        decode(raw)
+        decode(raw, ROUTED_BYTES_MAX)
     except Malformed:
         return False
     return True

@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.keys import sale_key_of
-from tillstream.schemas.events import Malformed, ReturnEvent, SaleEvent, VoidEvent, decode
+from tillstream.schemas.events import Malformed, ROUTED_BYTES_MAX, ReturnEvent, SaleEvent, VoidEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.writer import Record
@@ -58,7 +58,7 @@ def read(message: Message) -> Arrived:
         Malformed: it is no receipt.
     """
     raw = message.value() or b""
-    event = decode(raw)
+    event = decode(raw, ROUTED_BYTES_MAX)
     if not isinstance(event, SaleEvent | ReturnEvent | VoidEvent):
         raise Malformed("misplaced", "$.type", "only receipts belong on the topic `recall`")
     if event.accountid is not UNSET:

@@ -37,6 +37,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     poll_interval_ms: int
     batch_rows_max: int
     receipt_window_days: int
+    history_rows: int
 
 
 class Runtime:
@@ -112,7 +113,7 @@ class HistoryRuntime:
         await self.routes.start()
         turn = asyncio.Lock()
         identify = Identify(Directory(self.redis), self.routes, settings.identity_key, settings.partitions)
-        self.history = HistoryAgent(History(client), StateStore(self.redis), turn)
+        self.history = HistoryAgent(History(client, settings.history_rows), StateStore(self.redis), turn)
         self.recall = Recall(Archive(client), identify, turn)
 
     async def stop(self) -> None:

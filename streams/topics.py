@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
+from tillstream.schemas.events import ROUTED_BYTES_MAX
+
 RECEIPTS = "pos.receipts"
 MEMBERS = "members"
 TRANSACTIONS = "transactions"
@@ -23,7 +25,7 @@ PARKED = "parked"
 RECALL = "recall"
 DEADLETTER = "deadletter"
 
-RECORD_BYTES_MAX = 8 * 1024 * 1024
+RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
 
 DEADLETTER_BYTES_MAX = 12 * 1024 * 1024

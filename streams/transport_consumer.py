@@ -178,11 +178,7 @@ class BatchConsumer(faust_consumer.Consumer):
     def _committable(self) -> dict[TP, int]:
         external = self.transport.externally_committed_topics
         acking = self.app.topics.acks_enabled_for
-        return {
-            tp: offset
-            for tp, offset in self.in_flight.committable().items()
-            if tp.topic not in external and acking(tp.topic)
-        }
+        return {tp: offset for tp, offset in self.in_flight.committable().items() if tp.topic not in external and acking(tp.topic)}
 
     def consumer_group_metadata(self, batch: Batch | None = None) -> object:
         """What `Producer.send_offsets_to_transaction` wants, of the assignment that `batch` was fetched under.
@@ -226,8 +222,8 @@ class BatchConsumer(faust_consumer.Consumer):
     # Rebalances: the event loop's side
 
     async def _revoke(self, partitions: set[TP], *, wait: bool) -> None:
-        await self._cancel_starting()
         async with self._rebalance_lock:
+            await self._cancel_starting()
             cast(Any, self.app).on_rebalance_start()
             self.stop_flow()
             if wait:

@@ -119,9 +119,7 @@ class InFlight:
             tp = self._ready.popleft()
             state = self._partitions[tp]
             messages, size = self._cut(state)
-            state.current = Batch(
-                tp.topic, tp.partition, messages, messages[0].offset(), messages[-1].offset(), self._generation
-            )
+            state.current = Batch(tp.topic, tp.partition, messages, messages[0].offset(), messages[-1].offset(), self._generation)
             state.current_bytes = size
             state.started = False
             self._changed.notify_all()

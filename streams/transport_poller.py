@@ -110,9 +110,7 @@ class Poller(threading.Thread):
         """Join the group for `topics`."""
         names = sorted(topics)
         return self.call(
-            lambda consumer: consumer.subscribe(
-                names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
+            lambda consumer: consumer.subscribe(names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
         )
 
     def begin(self, offsets: Mapping[TP, int | None], generation: int) -> Future[bool]:
@@ -124,10 +122,7 @@ class Poller(threading.Thread):
             self._in_flight.begin(offsets, generation)
             self._paused.clear()
             consumer.assign(
-                [
-                    TopicPartition(tp.topic, tp.partition, OFFSET_STORED if offset is None else offset)
-                    for tp, offset in offsets.items()
-                ]
+                [TopicPartition(tp.topic, tp.partition, OFFSET_STORED if offset is None else offset) for tp, offset in offsets.items()]
             )
             return True
 

@@ -42,6 +42,9 @@ class BatchProducer(faust_producer.Producer):
 
     def __post_init__(self) -> None:
         self._kafka: KafkaProducer | None = None
+        # One for the producer's whole life: librdkafka aborts the process when the last reference to an admin client is
+        # dropped in its own callback thread, which the traceback of a failed call does when it holds the client.
+        self._admin: AdminClient | None = None
         self._reports: threading.Thread | None = None
         self._ending = threading.Event()
 
@@ -166,10 +169,11 @@ class BatchProducer(faust_producer.Producer):
             settings["cleanup.policy"] = ",".join(policy)
         if retention:
             settings["retention.ms"] = str(round(want_seconds(retention) * 1000))
-        admin = AdminClient(self.transport.client_base_config())
+        if self._admin is None:
+            self._admin = AdminClient(self.transport.client_base_config())
         new = NewTopic(topic, num_partitions=partitions, replication_factor=replication, config=settings)
         try:
-            await asyncio.wrap_future(admin.create_topics([new], request_timeout=want_seconds(timeout))[topic])
+            await asyncio.wrap_future(self._admin.create_topics([new], request_timeout=want_seconds(timeout))[topic])
         except KafkaException as reason:
             if reason.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise

@@ -34,8 +34,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         poll_interval_ms: the longest that one batch may take, milliseconds.
         batch_rows_max: records in one fetched batch at most.
         receipt_window_days: receipts stay in Redis this long after the newest one of their partition; older ones are found in ClickHouse.
-        history_rows: offsets per ClickHouse block.
-        history_wait_ms: an incomplete block is written after this long, milliseconds.
+        history_rows: records per ClickHouse block at most.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -51,8 +50,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     poll_interval_ms: Count = 60_000
     batch_rows_max: Count = 2_000
     receipt_window_days: Count = 90
-    history_rows: Count = 50_000
-    history_wait_ms: Count = 1_000
+    history_rows: Count = 10_000
     log_level: str = "info"
 
 

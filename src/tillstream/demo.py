@@ -14,7 +14,7 @@ from tillstream.installation import Installation
 from tillstream.progress import Watch
 from tillstream.sending import Sender
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
-from tillstream.sinks.archive import balances, counts
+from tillstream.sinks.archive import counts, points_given
 from tillstream.sinks.redis import Redis, connect
 from tillstream.streams.stats import percentile_ms, read_stats
 from tillstream.verify import verify
@@ -84,14 +84,13 @@ async def collect(config: Config, client: Redis, history: History) -> dict[str, 
     """What the finished system says of itself."""
     stats = await read_stats(client)
     clickhouse = connect_clickhouse(config.clickhouse)
-    standings = list(balances(clickhouse))
-    report = await verify(config, client, standings)
+    report = await verify(config, client, clickhouse)
     top = explain_top(clickhouse, load_program(config.program))
     return {
         "faults": fault_counts(history),
         "outcomes": stats.outcomes,
         "history": counts(clickhouse)._asdict(),
-        "points": sum(points for _, unit, points in standings if unit == "points"),
+        "points": points_given(clickhouse),
         "latency_ms": {name: round(percentile_ms(stats.latency_buckets, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))},
         "top_member": None if top is None else {**top._asdict(), "lines": [line._asdict() for line in top.lines]},
         "verify": report.as_json(),

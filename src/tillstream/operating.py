@@ -1,8 +1,8 @@
 """What an operator runs against a live installation: the proof, and the rebuilding of Redis."""
 
 import time
-from contextlib import asynccontextmanager
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
@@ -11,7 +11,6 @@ from confluent_kafka.admin import AdminClient
 
 from tillstream.config import Config
 from tillstream.errors import UnreachableError, UsageError
-from tillstream.sinks.archive import balances
 from tillstream.sinks.clickhouse import Unreachable
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.redis import Redis, RedisUnreachable, connect, load_library
@@ -63,7 +62,7 @@ async def verify_system(config: Config, *, history: bool) -> Report:
     """The proof of G4; `history` says whether ClickHouse is compared as well."""
     check_kafka(config)
     async with redis_of(config) as client:
-        return await verify(config, client, balances(clickhouse_of(config)) if history else None)
+        return await verify(config, client, clickhouse_of(config) if history else None)
 
 
 async def rebuild_redis(config: Config) -> dict[str, Any]:

@@ -6,20 +6,21 @@ with the posting of receipts. Then it is compared:
     conservation   every balance = its entries = its lots - debt; every fully returned receipt sums to zero; a rule's line entries sum to
                    its award, or to what a cap left of it
     Redis          every account's balance, against the ledger up to the offset that Redis says it has applied
-    ClickHouse     every account's balance, against the ledger up to the offset that history has committed
+    ClickHouse     every account's balance, against the ledger up to the offset that history has noted
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
+from clickhouse_connect.driver.client import Client
 
 from tillstream.config import Config
 from tillstream.kernels.holdings import Units, settle
 from tillstream.schemas.ledger import Posting, decode_record, entries
+from tillstream.sinks.archive import balances
 from tillstream.sinks.redis import Redis
-from tillstream.sinks.state import StateStore, keys
+from tillstream.sinks.state import StateStore
 from tillstream.streams.recovery import read_ledger
 
 SHOWN_MAX = 20
@@ -98,43 +99,82 @@ class Report(NamedTuple):
         return {**self._asdict(), "findings": [finding._asdict() for finding in self.findings[:SHOWN_MAX]], "ok": not self.findings}
 
 
-async def verify(config: Config, client: Redis, history: Iterable[tuple[str, str, int]] | None) -> Report:
-    """Compares the whole system; `history` is ClickHouse's balances, None where it is left out."""
-    totals: Balances = Counter()
-    postings = entries_n = redis_accounts = 0
-    findings: list[Finding] = []
-    state = StateStore(client)
+async def verify(config: Config, client: Redis, clickhouse: Client | None) -> Report:
+    """Compares the whole system, also while it works; `clickhouse` None leaves history out."""
+    total = Tally()
     for partition in range(config.partitions):
-        standing = await state.standing(partition)
-        sums = LedgerSums()
-        for message in read_ledger({"bootstrap.servers": config.kafka}, partition, 0):
-            if (message.offset() or 0) <= standing.ledger:
+        await verify_partition(config, StateStore(client), clickhouse, partition, total)
+    history = None if clickhouse is None else len(total.history_accounts)
+    return Report(total.postings, total.entries, len(total.accounts), total.redis_accounts, history, total.findings)
+
+
+class Tally:
+    """What the partitions came to so far."""
+
+    def __init__(self) -> None:
+        self.postings = self.entries = self.redis_accounts = 0
+        self.accounts: set[str] = set()
+        self.history_accounts: set[str] = set()
+        self.findings: list[Finding] = []
+
+
+async def verify_partition(config: Config, state: StateStore, clickhouse: Client | None, partition: int, total: Tally) -> None:
+    """One partition. It may be written to meanwhile, so every account is compared at an offset at which its balance is known:
+
+    (1) where Redis stands; (2) all accounts; (3) where Redis stands now; (4) the accounts touched between (1) and (3) once more, together
+    with where Redis stands then. Untouched accounts are compared at (3), touched ones at (4), ClickHouse at what history has noted.
+    """
+    before = (await state.standing(partition)).ledger  # (1)
+    held = {name: units async for name, units in state.accounts(partition)}  # (2)
+    standing = await state.standing(partition)  # (3)
+    written = await state.history(partition)
+    touched = touched_accounts(config, partition, before, standing.ledger)
+    until, again = await state.accounts_at(partition, sorted(touched))  # (4)
+    at_redis, at_touched, at_history = LedgerSums(), LedgerSums(), LedgerSums()
+    for message in read_ledger({"bootstrap.servers": config.kafka}, partition, 0):
+        for sums, last in ((at_redis, standing.ledger), (at_touched, until), (at_history, written)):
+            if (message.offset() or 0) <= last:
                 sums.add(message.value() or b"")
-        findings.extend(sums.conservation())
-        held = await redis_balances(client, partition, standing.as_of, findings)
-        findings.extend(differences("redis", sums.balances, held))
-        redis_accounts += len({account for account, _ in held})
-        postings, entries_n = postings + len(sums.postings), entries_n + sums.entries
-        totals.update(sums.balances)
-    clickhouse: Balances | None = None
-    if history is not None:
-        clickhouse = Counter({(account, unit): points for account, unit, points in history})
-        findings.extend(differences("clickhouse", totals, clickhouse))
-    accounts = len({account for account, _ in totals})
-    return Report(postings, entries_n, accounts, redis_accounts, None if clickhouse is None else len({a for a, _ in clickhouse}), findings)
+    expected = Counter({key: at_touched.balances[key] for key in at_touched.balances if key[0] in touched})
+    expected.update({key: points for key, points in at_redis.balances.items() if key[0] not in touched})
+    held = {**held, **again}
+    total.findings += at_redis.conservation()
+    total.findings += uneven(held, standing.as_of)
+    total.findings += differences("redis", expected, balances_of(held))
+    if clickhouse is not None:
+        found = Counter({(account, unit): points for account, unit, points in balances(clickhouse, partition, written)} if written >= 0 else {})
+        total.findings += differences("clickhouse", at_history.balances, found)
+        total.history_accounts |= {account for account, _ in found}
+    total.postings += len(at_redis.postings)
+    total.entries += at_redis.entries
+    total.redis_accounts += len(held)
+    total.accounts |= {account for account, _ in at_redis.balances}
 
 
-async def redis_balances(client: Redis, partition: int, as_of: str | None, findings: list[Finding]) -> Balances:
-    """The balances that Redis holds; checks on the way that each is its lots less its debt."""
-    held: Balances = Counter()
-    async for name, raw in client.hscan_iter(keys(partition)[1]):
-        for unit, holding in msgspec.json.decode(raw, type=Units).items():
+def touched_accounts(config: Config, partition: int, first: int, last: int) -> set[str]:
+    """The accounts of the ledger records behind `first` up to `last`."""
+    touched = set()
+    if last > first:
+        for message in read_ledger({"bootstrap.servers": config.kafka}, partition, first + 1):
+            record = decode_record(message.value() or b"")
+            if (message.offset() or 0) <= last and isinstance(record, Posting) and record.account_id is not None:
+                touched.add(record.account_id)
+    return touched
+
+
+def balances_of(accounts: Mapping[str, Units]) -> Balances:
+    """Balances by account and unit."""
+    return Counter({(name, unit): holding.balance for name, units in accounts.items() for unit, holding in units.items()})
+
+
+def uneven(accounts: Mapping[str, Units], as_of: str | None) -> Iterator[Finding]:
+    """Balances that are not their lots less their debt."""
+    for name, units in accounts.items():
+        for unit, holding in units.items():
             settled = settle(holding, as_of)
             lots = sum(settled.lots.values()) - settled.debt
             if lots != holding.balance:
-                findings.append(Finding("lots - debt", f"{name.decode()} {unit}", holding.balance, lots))
-            held[name.decode(), unit] = holding.balance
-    return held
+                yield Finding("lots - debt", f"{name} {unit}", holding.balance, lots)
 
 
 def differences(check: str, expected: Balances, found: Balances) -> Iterator[Finding]:

@@ -1,0 +1,72 @@
+"""JSON Schema (2020-12) of everything that has a format: events, ledger records, dead letters, the program file.
+
+In: the msgspec types of this folder. Out: one self-contained schema per name; for events and records the name is their `type`.
+"""
+
+from typing import Any, get_args
+
+import msgspec
+
+from tillstream.schemas.deadletter import DeadLetterRecord
+from tillstream.schemas.events import Event
+from tillstream.schemas.ledger import PostedRecord, RefusedRecord, WaitingRecord
+from tillstream.schemas.programs import Program
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+PROGRAM = "program"
+"""The name of the program file's schema; the file is TOML, the schema is that of its content."""
+
+RECORDS: tuple[type[msgspec.Struct], ...] = (*get_args(Event), PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord)
+
+REFERENCE = "#/$defs/"
+
+DECIMAL = {"type": "string", "format": "decimal"}
+"""What msgspec says of a `Decimal`: true of JSON, but in a program file it is a TOML number."""
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """The schemas by name, in the order in which the types stand in their modules.
+
+    >>> json_schemas()["receipt.void"]["properties"]["type"]
+    {'enum': ['receipt.void']}
+    """
+    named = {str(kind.__struct_config__.tag): kind for kind in RECORDS} | {PROGRAM: Program}
+    _, definitions = msgspec.json.schema_components(named.values(), ref_template=REFERENCE + "{name}")
+    return {name: _schema(kind.__name__, definitions) for name, kind in named.items()}
+
+
+def _schema(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
+    """The definition `name` with all definitions that it leads to."""
+    needed: dict[str, Any] = {}
+    wanted = _references(definitions[name])
+    while wanted:
+        reference = wanted.pop()
+        if reference not in needed:
+            needed[reference] = definitions[reference]
+            wanted |= _references(definitions[reference])
+    schema = {"$schema": DIALECT, **definitions[name]}
+    if needed:
+        schema["$defs"] = {reference: needed[reference] for reference in sorted(needed)}
+    whole: dict[str, Any] = _with_numbers(schema)
+    return whole
+
+
+def _references(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(_references, schema))
+    if not isinstance(schema, dict):
+        return set()
+    inside = set().union(*map(_references, schema.values()))
+    return inside | {schema["$ref"].removeprefix(REFERENCE)} if "$ref" in schema else inside
+
+
+def _with_numbers(schema: Any) -> Any:
+    """Decimals as the numbers that they are in TOML; a copy, so that nothing is shared between schemas."""
+    if isinstance(schema, list):
+        return [_with_numbers(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if {key: schema.get(key) for key in DECIMAL} == DECIMAL:
+        return {"type": "number"}
+    return {key: _with_numbers(item) for key, item in schema.items()}
