@@ -25,7 +25,7 @@ YEARS = range(1970, 2200)
 """Dates outside are a broken clock; inside, no date arithmetic of a program can overflow."""
 
 
-class Envelope(Struct, frozen=True, kw_only=True, tag_field="type"):
+class Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     """The attributes of a CloudEvent; `source` and `id` together are unique.
 
     The other two are our own extension attributes, which nobody else may bring: `identify` adds `accountid` (null marks an anonymous
@@ -40,27 +40,27 @@ class Envelope(Struct, frozen=True, kw_only=True, tag_field="type"):
     recalled: str | None = None
 
 
-class SaleEvent(Envelope, frozen=True, kw_only=True, tag="receipt.sale"):
+class SaleEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="receipt.sale"):
     data: Sale
 
 
-class ReturnEvent(Envelope, frozen=True, kw_only=True, tag="receipt.return"):
+class ReturnEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="receipt.return"):
     data: Return
 
 
-class VoidEvent(Envelope, frozen=True, kw_only=True, tag="receipt.void"):
+class VoidEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="receipt.void"):
     data: Void
 
 
-class EnrolledEvent(Envelope, frozen=True, kw_only=True, tag="member.enrolled"):
+class EnrolledEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.enrolled"):
     data: Enrolled
 
 
-class IdentityAddedEvent(Envelope, frozen=True, kw_only=True, tag="member.identity_added"):
+class IdentityAddedEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.identity_added"):
     data: IdentityAdded
 
 
-class TickEvent(Envelope, frozen=True, kw_only=True, tag="clock.tick"):
+class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick"):
     data: Tick
 
 
@@ -98,7 +98,7 @@ def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
     try:
         if not raw.isascii():
             raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
-        event = _decoder.decode(raw)
+        event: Event = _decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -147,12 +147,9 @@ def check_points_tenders(tenders: Sequence[Tender], total: int) -> None:
 
 
 def _repeated_line(receipt: Sale | Return) -> Malformed:
-    seen: set[int] = set()
-    for index, line in enumerate(receipt.lines):
-        if line.line_no in seen:
-            break
-        seen.add(line.line_no)
-    return Malformed("invalid", f"$.data.lines[{index}].line_no", f"line_no {line.line_no} occurs twice")
+    numbers = [line.line_no for line in receipt.lines]
+    index = next(index for index, number in enumerate(numbers) if number in numbers[:index])
+    return Malformed("invalid", f"$.data.lines[{index}].line_no", f"line_no {numbers[index]} occurs twice")
 
 
 def instant_text(moment: datetime) -> str:

@@ -35,7 +35,7 @@ class Entries(Struct, frozen=True, gc=False, omit_defaults=True):
     award: int | None = None
 
 
-class Posting(Struct, frozen=True, omit_defaults=True):
+class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     """The data of `ledger.posted`.
 
     `posting_id` is the hexadecimal natural key of the source event, `digest` the hash of its data, `offset` its place in the same
@@ -144,7 +144,8 @@ def encode_record(record: Posting | Waiting | Refused) -> bytes:
 
 def decode_record(raw: bytes) -> Posting | Waiting | Refused:
     """What one ledger record holds."""
-    return _decoder.decode(raw).data
+    record: PostedRecord | WaitingRecord | RefusedRecord = _decoder.decode(raw)
+    return record.data
 
 
 def entries(posting: Posting) -> Iterator[Entry]:

@@ -99,7 +99,7 @@ def _struct_mistakes(tree: Any, kind: type[msgspec.Struct], path: str) -> Iterat
 
 def _value_mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
     """Descends into tables, arrays of tables and named tables; everything else is converted whole."""
-    arguments = getattr(kind, "__args__", ())
+    arguments: tuple[Any, ...] = getattr(kind, "__args__", ())
     if len(arguments) == 2 and arguments[1] is type(None) and _is_struct(arguments[0]):
         kind = arguments[0]
     if _is_struct(kind):
@@ -215,7 +215,7 @@ def _award_mistakes(program: Program, rule: Rule, path: str) -> Iterator[Mistake
 
 
 def _number_mistakes(award: Award, path: str) -> Iterator[Mistake]:
-    """Decimals that are no numbers, or whose exact fraction would not fit; the exponent is looked at first, for the fraction may be huge."""
+    """Decimals that are no numbers, or whose exact fraction would not fit; the exponent is looked at first: the fraction may be huge."""
     for key in ("points", "multiply"):
         number: Decimal | None = getattr(award, key)
         if number is None:

@@ -7,7 +7,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
 from tillstream.schemas.fields import Currency, Identifier, Natural

@@ -1,10 +1,11 @@
 """The configuration: one frozen object, from defaults, then `tillstream.toml`, then `TILLSTREAM_*` variables, parsed once at the edge."""
 
+import difflib
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -14,6 +15,8 @@ from tillstream.schemas.program_file import InvalidProgram, Versioned, parse_pro
 
 CONFIG_FILE = "tillstream.toml"
 ENVIRONMENT_PREFIX = "TILLSTREAM_"
+
+SEE = "the settings are listed in docs/configuration.md"
 
 Count = Annotated[int, Meta(ge=1)]
 
@@ -51,7 +54,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     batch_rows_max: Count = 2_000
     receipt_window_days: Count = 90
     history_rows: Count = 10_000
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
 def load_config(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:
@@ -62,24 +65,39 @@ def load_config(environment: Mapping[str, str] | None = None, folder: Path | Non
     """
     environment = os.environ if environment is None else environment
     path = (folder or Path()) / CONFIG_FILE
-    values: dict[str, Any] = {}
-    if path.is_file():
-        try:
-            values = tomllib.loads(path.read_text())
-        except tomllib.TOMLDecodeError as error:
-            raise UsageError(f"{path}: not TOML: {error}") from None
+    values = read_settings(path) if path.is_file() else {}
     origin = dict.fromkeys(values, str(path))
     for variable, text in environment.items():
         if variable.startswith(ENVIRONMENT_PREFIX):
             name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             values[name], origin[name] = text, variable
+    for name in values.keys() - set(Config.__struct_fields__):
+        near = difflib.get_close_matches(name, Config.__struct_fields__, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else SEE
+        raise UsageError(f"{origin[name]}: no setting is called {name!r}; {hint}")
     try:
         return msgspec.convert(values, Config, strict=False)
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `$.")
         name = where.rstrip("`")
-        prefix = f"{origin.get(name, name)}: " if name else ""
-        raise UsageError(f"{prefix}{message}; the settings are listed in docs/configuration.md") from None
+        source = origin.get(name, "")
+        # A variable carries the setting's name already, a file does not.
+        prefix = f"{source}: {name}" if source == str(path) else source
+        raise UsageError(f"{prefix}: {message}; {SEE}") from None
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """What a settings file says.
+
+    Raises:
+        UsageError: it cannot be read, or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # Not TOML, or not even text.
+        raise UsageError(f"{path}: not TOML: {error}") from None
 
 
 def load_program(path: str) -> Versioned:

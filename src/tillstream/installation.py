@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from msgspec.structs import asdict
 
-from tillstream.config import ENVIRONMENT_PREFIX, Config
+from tillstream.config import ENVIRONMENT_PREFIX, Config, load_program
 from tillstream.embedded.process import Server, ServerError
 from tillstream.embedded.system import System
 from tillstream.errors import TillstreamError
@@ -62,6 +62,7 @@ class Installation:
         self.workers: dict[Role, WorkerProcess] = {}
 
     def __enter__(self) -> Config:
+        load_program(str(self.program))  # A mistake in it should not cost the start of three servers.
         try:
             addresses = self.stack.enter_context(System())
             config = Config(
@@ -105,5 +106,3 @@ def environment_of(config: Config) -> dict[str, str]:
     default = asdict(Config())
     changed = {name: value for name, value in asdict(config).items() if value != default[name]}
     return {ENVIRONMENT_PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value) for name, value in changed.items()}
-
-

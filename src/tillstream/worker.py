@@ -1,6 +1,7 @@
 """One Faust worker against the configured servers, until SIGTERM or Ctrl-C."""
 
 import asyncio
+import gc
 import logging
 from typing import Literal, get_args
 
@@ -17,6 +18,9 @@ from tillstream.streams.topics import BrokerUnreachable, TopicsUnfit, ensure_top
 
 Role = Literal["points", "history"]
 ROLES = get_args(Role)
+
+COLLECT_EVERY = 200_000
+"""Allocations between two collections: some ten batches."""
 
 IDENTITY_KEY_MIN = 16
 IDENTITY_KEY_MAX = 64
@@ -41,6 +45,13 @@ def check_servers(config: Config, role: Role) -> None:
             migrate(connect(config.clickhouse))
         except Unreachable as error:
             raise UnreachableError("ClickHouse", error.address, "clickhouse") from None
+
+
+def spare_the_collector() -> None:
+    """A batch is tens of thousands of objects without cycles, freed by their counts; searching them took a third of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_EVERY, 50, 100)
 
 
 async def check_redis(url: str) -> None:
@@ -82,4 +93,5 @@ def run_worker(config: Config, role: Role) -> None:
     check_servers(config, role)
     logging.getLogger("faust").setLevel(config.log_level.upper())
     app = create_app(settings, program, role)
+    spare_the_collector()
     faust.Worker(app, loglevel=config.log_level.upper(), redirect_stdouts=False).execute_from_commandline()
