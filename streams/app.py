@@ -98,7 +98,7 @@ def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
     @app.agent(app.topic(TRANSACTIONS), name="accrue", concurrency=IN_PROGRESS["accrue"])
     async def accrue(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
-            membership = app.consumer.consumer_group_metadata(batch)  # type: ignore[attr-defined]
+            membership = transport.consumer.consumer_group_metadata(batch)
             await runtime.accrue.post(Fetched(batch.partition, batch.messages, membership))
 
 

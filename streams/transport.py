@@ -31,11 +31,12 @@ import faust
 from faust.exceptions import ImproperlyConfigured
 from faust.transport import base
 from faust.types import AppT
+from yarl import URL
+
 from tillstream.streams.transport_consumer import REVOKE_WAIT_S, AssignmentHook, BatchConsumer, Fetcher, StaleBatch
 from tillstream.streams.transport_inflight import Batch
 from tillstream.streams.transport_producer import BatchProducer
 from tillstream.streams.transport_stream import BatchConductor, BatchStream
-from yarl import URL
 
 __all__ = ["AssignmentHook", "Batch", "StaleBatch", "Transport"]
 

@@ -30,6 +30,7 @@ from faust.transport import consumer as faust_consumer
 from faust.types import TP, Message
 from faust.types.transports import TPorTopicSet
 from mode import Service, get_logger
+
 from tillstream.streams.transport_inflight import Batch, InFlight
 from tillstream.streams.transport_poller import CLOSE_S, Poller
 from tillstream.streams.transport_stream import BatchMessage
@@ -47,7 +48,7 @@ REVOKE_MARGIN_S = 2.0
 logger = get_logger(__name__)
 
 
-class StaleBatch(Exception):  # noqa: N818 (it is an answer, not a failure)
+class StaleBatch(Exception):
     """The batch belongs to an assignment that has ended: its partition may have another owner by now."""
 
     def __init__(self, batch: Batch) -> None:

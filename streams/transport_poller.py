@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeVar
 
 from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, TopicPartition
 from faust.types import TP
+
 from tillstream.streams.transport_inflight import InFlight
 
 T = TypeVar("T")

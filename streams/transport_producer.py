@@ -81,7 +81,7 @@ class BatchProducer(faust_producer.Producer):
         else:
             self.log.warning("Kafka reports %s; going on.", error)
 
-    async def send(  # noqa: PLR0917 (the signature is Faust's)
+    async def send(
         self,
         topic: str,
         key: bytes | None,
@@ -117,7 +117,7 @@ class BatchProducer(faust_producer.Producer):
 
         return report
 
-    async def send_and_wait(  # noqa: PLR0917 (the signature is Faust's)
+    async def send_and_wait(
         self,
         topic: str,
         key: bytes | None,

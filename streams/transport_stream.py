@@ -20,6 +20,7 @@ from faust.transport.conductor import Conductor
 from faust.types import TP, ConsumerMessage, EventT, Message, TopicT
 from faust.types.transports import ConsumerCallback
 from mode.utils.futures import maybe_async
+
 from tillstream.streams.transport_inflight import Batch
 
 if TYPE_CHECKING:
