@@ -3,7 +3,7 @@
     {i7}:identities        hash  identity hash -> member id
     {r7}:claims            hash  natural key of a sale -> account id ('': anonymous)
     {r7}:parked            set   natural keys of sales that returns wait for
-    {r7}:parked:<key>      hash  natural key of a return -> the event
+    {r7}:parked:<key>      hash  key of a return -> its number, a space, the event
     {r7}:horizon           latest local date, yyyymmdd, of which claims were forgotten
 
 Delivery: a claim is made once and stands; its idempotency key is the sale's natural key. Repeating a claim, an enrolment or a parking
@@ -36,7 +36,7 @@ class Claim(NamedTuple):
 
 
 class Parking(NamedTuple):
-    """A return that looks for its sale."""
+    """A return that looks for its sale; two events are told apart by `key`, and the first with a key stays."""
 
     sale_key: str
     key: str
@@ -108,10 +108,16 @@ class Directory:
         return [Found("parked") if a is None else Found("history") if a == 0 else Found("account", a.decode()) for a in answers]
 
     async def parked(self, sale_keys: Iterable[str]) -> dict[str, dict[str, bytes]]:
-        """Per sale the events that are parked for it, by natural key."""
+        """Per sale the events that are parked for it, by their keys, in the order of their arrival."""
         names = list(sale_keys)
         answers = await self._all(("HGETALL", parked_keys(name)[2]) for name in names)
-        return {name: {key.decode(): event for key, event in pairs_of(answer)} for name, answer in zip(names, answers, strict=True)}
+        return {name: in_order(pairs_of(answer)) for name, answer in zip(names, answers, strict=True)}
+
+    async def parked_count(self) -> int:
+        """How many events are parked: returns whose sale nobody has seen."""
+        sets = await self._all(("SMEMBERS", claim_keys(slot)[1]) for slot in range(SLOTS))
+        sizes = await self._all(("HLEN", parked_keys(sale.decode())[2]) for sales in sets for sale in sales)
+        return sum(sizes)
 
     async def unpark(self, done: Mapping[str, Iterable[str]]) -> None:
         """Forgets parked events, by sale, once they have gone on to the sale's account."""
@@ -159,6 +165,12 @@ def parked_keys(sale_key: str) -> tuple[str, str, str]:
 def pairs_of(answer: Any) -> Iterable[tuple[bytes, bytes]]:
     """HGETALL's answer, which redis-py gives as a mapping from a single server and as a flat list in a pipeline."""
     return answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
+
+
+def in_order(parked: Iterable[tuple[bytes, bytes]]) -> dict[str, bytes]:
+    """Parked events by key, as they were numbered: of two that contradict each other the first one counts."""
+    numbered = [(key.decode(), *value.split(b" ", 1)) for key, value in parked]
+    return {key: event for key, _, event in sorted(numbered, key=lambda item: int(item[1]))}
 
 
 def by_slot(names: Iterable[str]) -> dict[int, list[str]]:

@@ -132,7 +132,7 @@ local function claim(keys, args)
   return answers
 end
 
--- Finds the account of a return's sale, or parks the return until the sale is claimed: KEYS claims, parked sales, this sale's parked
+-- Finds the account of a return's sale, or parks the return, numbered, until the sale is claimed: KEYS claims, parked sales, this sale's parked
 -- events, horizon; ARGV: the sale's natural key, the return's, the event, 1 where history has been asked. Gives the account, or nothing, or
 -- 0 where the sale's claim may have been forgotten and history must be asked.
 local function find_or_park(keys, args)
@@ -140,7 +140,7 @@ local function find_or_park(keys, args)
   if account then return account end
   if args[4] ~= '1' and redis.call('EXISTS', keys[4]) == 1 then return 0 end
   redis.call('SADD', keys[2], args[1])
-  redis.call('HSET', keys[3], args[2], args[3])
+  redis.call('HSETNX', keys[3], args[2], redis.call('HLEN', keys[3]) .. ' ' .. args[3])
   return nil
 end
 

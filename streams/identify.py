@@ -22,7 +22,7 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.identities import account_of, identity_hash
-from tillstream.kernels.keys import key_of, sale_key_of
+from tillstream.kernels.keys import digest_of, key_of, occurred, sale_key_of
 from tillstream.schemas.deadletter import encode_deadletter
 from tillstream.schemas.events import (
     EnrolledEvent,
@@ -98,8 +98,10 @@ class Identify:
             yield recall_record(a)
             return
         yield transaction(a, claim.account, "" if history_asked else None)
-        for raw in parked.get(key_of(a.event), {}).values():  # type: ignore[arg-type]
-            yield transaction(Arrived(decode(raw), raw, a.timestamp_ms), claim.account)
+        late = [Arrived(decode(raw), raw, a.timestamp_ms) for raw in parked.get(key_of(a.event), {}).values()]  # type: ignore[arg-type]
+        late.sort(key=lambda item: (occurred(item.event), key_of(item.event)))  # type: ignore[arg-type]
+        for item in late:
+            yield transaction(item, claim.account)
 
     def undo(self, a: Arrived, found: Found, history_asked: bool) -> Record:
         """A return or void goes to its sale's account, to be parked, or to be looked up."""
@@ -149,8 +151,9 @@ def deadletter(problem: Malformed, message: Message, raw: bytes | None = None) -
 
 
 def parking_of(a: Arrived) -> Parking:
+    """By its data as well: what contradicts an earlier event with its key is parked beside it, and is refused when the sale has come."""
     event: ReceiptEvent = a.event  # type: ignore[assignment]
-    return Parking(sale_key_of(event), key_of(event), a.raw)
+    return Parking(sale_key_of(event), f"{key_of(event)}:{digest_of(event)}", a.raw)
 
 
 def parked_record(a: Arrived) -> Record:

@@ -5,6 +5,7 @@ its end; apply it, fenced as always; start consuming behind the last source offs
 committed. Records that stand twice (a writer without transactions died between appending and applying) count once, by their ids.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -18,7 +19,11 @@ from tillstream.streams.topics import LEDGER
 REPLAY_ROWS_MAX = 2_000
 """Ledger records per step of a replay: bounds its memory and its function call."""
 
-READ_S = 10.0
+ANSWER_S = 10.0
+
+SILENT_S = 60.0
+"""A dead worker's open transaction hides what comes after it for `TRANSACTION_MS`, and ten seconds until the broker looks for such."""
+
 POLL_S = 0.05
 
 
@@ -40,7 +45,9 @@ class Recovery:
         """Brings one partition up to its ledger; gives the source offset to go on from."""
         standing = await self.state.standing(partition)
         seen_ticks: set[str] = set()
-        for tail in whole_offsets(read_ledger(self.consumer_settings, partition, standing.ledger + 1)):
+        tails = whole_offsets(read_ledger(self.consumer_settings, partition, standing.ledger + 1))
+        # In a thread: waiting for a dead worker's transaction to end must not keep a rebalance waiting.
+        while (tail := await asyncio.to_thread(next, tails, None)) is not None:
             standing = await self.apply(partition, tail, standing, seen_ticks)
         return standing.offset + 1
 
@@ -78,31 +85,46 @@ def read_topic(settings: Mapping[str, Any], topic: str, partition: int, first: i
     """The committed records of one partition from offset `first` to the end that it has now, without joining a group.
 
     Raises:
-        KafkaException: the broker fails, or is silent for `READ_S`.
+        KafkaException: the broker fails, or is silent for `SILENT_S`.
     """
     # Out of range must not mean "go on at the end", which is librdkafka's default: that would skip records without a word.
-    fetching = {"auto.offset.reset": "error", "fetch.wait.max.ms": 50}
+    fetching = {"auto.offset.reset": "error", "enable.partition.eof": True, "fetch.wait.max.ms": 50}
     consumer = Consumer({**settings, **fetching, "group.id": "tillstream-reader", "enable.auto.commit": False})
     place = TopicPartition(topic, partition)
     try:
-        low, high = consumer.get_watermark_offsets(place, timeout=READ_S)
-        at = max(low, first)
+        low, high = consumer.get_watermark_offsets(place, timeout=ANSWER_S)
+        at, ended, silent_s = max(low, first), False, 0.0
+        if at >= high:
+            return
         consumer.assign([TopicPartition(topic, partition, at)])
-        silent_s = 0.0
-        while at < high:
+        # Both: the embedded broker's `high` leaves out the last batch but for its first record, and the end of what is committed may lie
+        # before an open transaction.
+        while at < high or not ended:
             messages = consumer.consume(REPLAY_ROWS_MAX, POLL_S)
             for message in messages:
-                if message.error():
-                    raise KafkaException(message.error())
-                at = (message.offset() or 0) + 1
-                yield message
+                ended = is_end(message)
+                at = max(at, (message.offset() or 0) + (not ended))
+                if not ended:
+                    yield message
             # Behind the last record there may be only a transaction's marker, which no consumer sees but its position passes.
             at = max(at, consumer.position([place])[0].offset)
             silent_s = 0.0 if messages else silent_s + POLL_S
-            if silent_s > READ_S:
+            if silent_s > SILENT_S:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic} {partition}: nothing between {at} and {high}"))
     finally:
         consumer.close()
+
+
+def is_end(message: Message) -> bool:
+    """Whether it is no record but says that there are no more for now.
+
+    Raises:
+        KafkaException: it is an error.
+    """
+    error = message.error()
+    if error is not None and error.code() != KafkaError._PARTITION_EOF:
+        raise KafkaException(error)
+    return error is not None
 
 
 def whole_offsets(messages: Iterator[Message]) -> Iterator[Tail]:

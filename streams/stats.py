@@ -19,7 +19,10 @@ BUCKETS_PER_E = 20
 
 
 class WorkerStats(Struct):
-    """Counters since the start: outcomes by status, ledger records, and latencies in buckets (bucket -> receipts)."""
+    """Counters since the start: outcomes by status, ledger records, and latencies in buckets (bucket -> receipts).
+
+    An event that had to wait for its sale counts as `waiting` when it comes and as `taken_up` when the sale has come.
+    """
 
     outcomes: dict[str, int] = {}
     records: int = 0
@@ -36,7 +39,7 @@ class Stats:
 
     def count(self, outcomes: Sequence[Outcome], latencies_ms: Iterable[float]) -> None:
         """Adds one batch; latencies from the till's record to Redis, milliseconds."""
-        self.outcomes.update(outcome.status for outcome in outcomes)
+        self.outcomes.update("taken_up" if outcome.waited else outcome.status for outcome in outcomes)
         self.records += sum(len(outcome.records) for outcome in outcomes)
         self.buckets.update(bucket_of(latency) for latency in latencies_ms)
 

@@ -16,6 +16,7 @@ from tillstream.progress import Watch
 from tillstream.sending import Sender
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.archive import counts, points_given
+from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import Redis, connect
 from tillstream.streams.app import STATS_EVERY_S
 from tillstream.streams.stats import percentile_ms, read_stats
@@ -59,18 +60,22 @@ async def feed(config: Config, installation: Installation, history: History, pro
     """Sends the history, waits until it is through, and collects the figures."""
     client = connect(config.redis)
     watch = Watch(config, client)
-    sender = Sender(config.kafka)
+    sender, directory = Sender(config.kafka), Directory(client)
+    total = 0
 
     async def send_through(what: str, events: Iterable[Event], rate: float | None) -> tuple[int, float]:
         """Sends events and waits until ClickHouse has them; how many, and the seconds that it took."""
         started = time.monotonic()
         sent = await asyncio.to_thread(sender.send, events, rate, lambda count: progress(f"sending, {what}", count, 0))
-        first = (await watch.behind()).total
+        nonlocal total
+        total += sent
 
         async def through() -> bool:
-            behind = (await watch.behind()).total
-            progress(f"working, {what}", first - behind, first)
-            return behind == 0
+            outcomes = (await read_stats(client)).outcomes
+            seen = sum(count for status, count in outcomes.items() if status != "taken_up")
+            done = seen + await directory.parked_count()
+            progress(f"posted, {what}", done, total)
+            return done >= total and (await watch.behind()).total == 0
 
         await until(through, installation)
         await asyncio.sleep(STATS_EVERY_S)

@@ -1,4 +1,8 @@
-"""How far an installation is: what is on the topics and not yet in the ledger, Redis and ClickHouse."""
+"""How far an installation is: what is on the topics and not yet in the ledger, Redis and ClickHouse.
+
+The ends of topics are what the broker says; the embedded one may leave out the last records for a moment. What history has yet to do is
+told exactly, by how far Redis is.
+"""
 
 from typing import NamedTuple
 
@@ -7,7 +11,7 @@ from confluent_kafka import Consumer, TopicPartition
 from tillstream.config import Config
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore
-from tillstream.streams.topics import LEDGER, RECEIPTS, TRANSACTIONS
+from tillstream.streams.topics import RECEIPTS, TRANSACTIONS
 
 ANSWER_S = 10.0
 
@@ -37,9 +41,12 @@ class Watch:
         """The lag of the agents now, upstream first: nothing can slip past between two looks."""
         identify = self.committed_lag(self.points, RECEIPTS)
         ends = self.ends(TRANSACTIONS)
-        standings = [(await self.state.standing(partition)).offset for partition in range(self.partitions)]
-        accrue = sum(max(0, end - 1 - offset) for end, offset in zip(ends, standings, strict=True))
-        history = self.committed_lag(self.history, TRANSACTIONS) + self.committed_lag(self.history, LEDGER)
+        standings = [await self.state.standing(partition) for partition in range(self.partitions)]
+        accrue = sum(max(0, end - 1 - standing.offset) for end, standing in zip(ends, standings, strict=True))
+        written = [await self.state.history(partition) for partition in range(self.partitions)]
+        history = sum(max(0, standing.ledger - offset) for standing, offset in zip(standings, written, strict=True))
+        taken = self.committed(self.history, TRANSACTIONS)
+        history += sum(max(0, standing.offset + 1 - offset) for standing, offset in zip(standings, taken, strict=True))
         return Behind(identify, accrue, history)
 
     def ends(self, topic: str) -> list[int]:
@@ -49,10 +56,13 @@ class Watch:
             for partition in range(self.partitions)
         ]
 
-    def committed_lag(self, consumer: Consumer, topic: str) -> int:
+    def committed(self, consumer: Consumer, topic: str) -> list[int]:
+        """The next offset of each partition that a group has yet to take."""
         places = [TopicPartition(topic, partition) for partition in range(self.partitions)]
-        committed = consumer.committed(places, timeout=ANSWER_S)
-        return sum(max(0, end - max(place.offset, 0)) for end, place in zip(self.ends(topic), committed, strict=True))
+        return [max(place.offset, 0) for place in consumer.committed(places, timeout=ANSWER_S)]
+
+    def committed_lag(self, consumer: Consumer, topic: str) -> int:
+        return sum(max(0, end - offset) for end, offset in zip(self.ends(topic), self.committed(consumer, topic), strict=True))
 
     def close(self) -> None:
         self.points.close()

@@ -9,7 +9,7 @@ import faust
 
 from tillstream.config import Config, load_program
 from tillstream.errors import UnreachableError, UsageError
-from tillstream.sinks.clickhouse import Unreachable, connect, migrate
+from tillstream.sinks.clickhouse import MigrationChanged, Unreachable, connect, migrate
 from tillstream.sinks.redis import LibraryMismatch, RedisUnreachable, load_library
 from tillstream.sinks.redis import connect as connect_redis
 from tillstream.streams.app import create_app
@@ -45,6 +45,8 @@ def check_servers(config: Config, role: Role) -> None:
             migrate(connect(config.clickhouse))
         except Unreachable as error:
             raise UnreachableError("ClickHouse", error.address, "clickhouse") from None
+        except MigrationChanged as error:
+            raise UsageError(str(error)) from None
 
 
 def spare_the_collector() -> None:
@@ -60,7 +62,10 @@ async def check_redis(url: str) -> None:
     Raises:
         UnreachableError, UsageError: as `check_servers`.
     """
-    client = connect_redis(url)
+    try:
+        client = connect_redis(url)
+    except ValueError as error:
+        raise UsageError(f"redis: {error}") from None
     try:
         await load_library(client, url)
     except RedisUnreachable as error:
@@ -71,18 +76,23 @@ async def check_redis(url: str) -> None:
         await client.aclose()
 
 
-def worker_settings(config: Config) -> WorkerSettings:
-    """The worker's part of the configuration.
-
-    Raises:
-        UsageError: `identity_key` is missing or of the wrong length.
-    """
+def check_identity_key(config: Config) -> None:
+    """Raises UsageError where `identity_key` is missing or of the wrong length."""
     size = len(config.identity_key.encode())
     if not IDENTITY_KEY_MIN <= size <= IDENTITY_KEY_MAX:
         raise UsageError(
             f"identity_key: {size} bytes, needs {IDENTITY_KEY_MIN} to {IDENTITY_KEY_MAX}; set TILLSTREAM_IDENTITY_KEY to a secret "
             "that never changes"
         )
+
+
+def worker_settings(config: Config) -> WorkerSettings:
+    """The worker's part of the configuration.
+
+    Raises:
+        UsageError: `identity_key` is missing or of the wrong length.
+    """
+    check_identity_key(config)
     return WorkerSettings(**{name: getattr(config, name) for name in WorkerSettings.__struct_fields__})
 
 
