@@ -20,7 +20,9 @@ and no points: an error, never a wrong number. (The compiler's own overflow chec
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_FromStringAndSize
+
+from msgspec.json import encode as encode_json
 
 include "checked.pxi"
 include "spread.pxi"
@@ -71,7 +73,7 @@ cdef class Awards:
     cdef Part* parts
     cdef Py_ssize_t groups_n, groups_room, parts_n, parts_room
     cdef Py_ssize_t next_group
-    cdef const int64_t[::1] first, amount, quantity, line_no
+    cdef const int64_t[::1] first, amount, quantity, line_no, unit
     cdef Text text
     cdef readonly list status
     cdef readonly Py_ssize_t receipts_n
@@ -125,70 +127,98 @@ cdef class Awards:
             points.append(self.parts[p].points)
         return group.rule, group.basis, group.award, places, points
 
-    def written(self, Py_ssize_t receipt, list fragments):
-        """The JSON of one receipt's lines and accruals, as `schemas.ledger` encodes them, and the points by rule row.
+    def record(self, Py_ssize_t receipt, list values, list fragments):
+        """The ledger record of one plain sale, as `schemas.ledger` encodes it (see writing.py), and its points by number of unit.
 
         Args:
             receipt: its place in the batch; ask for receipts in rising order.
+            values: what is said in front of its lines: bytes stand as they are, strings become JSON strings, integers digits.
             fragments: per rule row the bytes before its points, and those behind its line numbers up to its basis.
-
-        Gives `"line_no":[...],"amount":[...],"quantity_milli":[...],"entries":[...]` and a list of (rule row, points).
         """
-        cdef Py_ssize_t at = self.first[receipt], end = self.first[receipt + 1], p
-        cdef list totals = []
-        cdef Group* group
-        cdef int64_t total
-        cdef tuple fragment
-        cdef bint some = False
         self.text.size = 0
-        text_bytes(&self.text, b'"line_no":[', 11)
-        self.write_column(&self.line_no[0] if end > at else NULL, at, end)
-        text_bytes(&self.text, b'],"amount":[', 12)
-        self.write_column(&self.amount[0] if end > at else NULL, at, end)
-        text_bytes(&self.text, b'],"quantity_milli":[', 20)
-        self.write_column(&self.quantity[0] if end > at else NULL, at, end)
-        text_bytes(&self.text, b'],"entries":[', 13)
-        self.seek(receipt)
-        while self.next_group < self.groups_n and self.groups[self.next_group].receipt == receipt:
-            group = &self.groups[self.next_group]
-            self.next_group += 1
-            if group.part_from == group.part_to:
-                continue
-            if some:
-                text_bytes(&self.text, b",", 1)
-            some = True
-            fragment = fragments[group.rule]
-            total = 0
-            self.write_object(<bytes> fragment[0])
-            for p in range(group.part_from, group.part_to):
-                if p > group.part_from:
-                    text_bytes(&self.text, b",", 1)
-                text_integer(&self.text, self.parts[p].points)
-                total += self.parts[p].points
-            text_bytes(&self.text, b'],"line_no":[', 13)
-            for p in range(group.part_from, group.part_to):
-                if p > group.part_from:
-                    text_bytes(&self.text, b",", 1)
-                text_integer(&self.text, self.line_no[at + self.parts[p].place])
-            self.write_object(<bytes> fragment[1])
-            text_integer(&self.text, group.basis)
-            text_bytes(&self.text, b',"award":', 9)
-            text_integer(&self.text, group.award)
-            text_bytes(&self.text, b"}", 1)
-            totals.append((group.rule, total))
-        text_bytes(&self.text, b"]", 1)
+        for value in values:
+            if type(value) is bytes:
+                text_room(&self.text, len(<bytes> value))
+                text_object(&self.text, <bytes> value)
+            elif type(value) is str:
+                if not text_string(&self.text, <str> value):
+                    escaped = encode_json(value)
+                    text_room(&self.text, len(<bytes> escaped))
+                    text_object(&self.text, <bytes> escaped)
+            else:
+                text_room(&self.text, INTEGER_MAX)
+                text_integer(&self.text, value)
+        totals = self.write_entries(receipt, fragments)
         return PyBytes_FromStringAndSize(self.text.start, self.text.size), totals
 
-    cdef int write_object(self, bytes fragment) except -1:
-        return text_bytes(&self.text, PyBytes_AS_STRING(fragment), PyBytes_GET_SIZE(fragment))
+    cdef list write_entries(self, Py_ssize_t receipt, list fragments):
+        """The lines and accruals of one receipt and the end of its record; points by number of unit, those without any left out."""
+        cdef Py_ssize_t at = self.first[receipt], end = self.first[receipt + 1], last
+        cdef dict totals = {}
+        cdef Group* group
+        cdef bytes before, behind
+        cdef bint some = False
+        self.seek(receipt)
+        last = self.next_group
+        while last < self.groups_n and self.groups[last].receipt == receipt:
+            last += 1
+        text_room(&self.text, self.most_text(end - at, self.next_group, last, fragments))
+        self.write_column(b'"line_no":[', &self.line_no[0] if end > at else NULL, at, end)
+        self.write_column(b'],"amount":[', &self.amount[0] if end > at else NULL, at, end)
+        self.write_column(b'],"quantity_milli":[', &self.quantity[0] if end > at else NULL, at, end)
+        text_bytes(&self.text, b'],"entries":[', 13)
+        while self.next_group < last:
+            group = &self.groups[self.next_group]
+            self.next_group += 1
+            if group.part_from < group.part_to:
+                before, behind = fragments[group.rule]
+                if some:
+                    text_bytes(&self.text, b",", 1)
+                some = True
+                unit = self.unit[group.rule]
+                totals[unit] = totals.get(unit, 0) + self.write_group(group, before, behind, at)
+        text_bytes(&self.text, b"]}}", 3)
+        return list(totals.items())
 
-    cdef int write_column(self, const int64_t* column, Py_ssize_t at, Py_ssize_t end) except -1:
+    cdef Py_ssize_t most_text(self, Py_ssize_t lines, Py_ssize_t first, Py_ssize_t last, list fragments) except -1:
+        """The most characters that lines and entries may need."""
+        cdef Py_ssize_t size = 256 + 3 * lines * INTEGER_MAX, g
+        cdef bytes before, behind
+        for g in range(first, last):
+            before, behind = fragments[self.groups[g].rule]
+            size += len(before) + len(behind) + 64 + 2 * (self.groups[g].part_to - self.groups[g].part_from + 2) * INTEGER_MAX
+        return size
+
+    cdef int64_t write_group(self, Group* group, bytes before, bytes behind, Py_ssize_t at):
+        """One object of `entries`; the sum of its points."""
+        cdef int64_t total = 0
+        cdef Py_ssize_t p
+        text_object(&self.text, before)
+        for p in range(group.part_from, group.part_to):
+            text_integer(&self.text, self.parts[p].points)
+            text_bytes(&self.text, b",", 1)
+            total += self.parts[p].points
+        self.text.size -= 1
+        text_bytes(&self.text, b'],"line_no":[', 13)
+        for p in range(group.part_from, group.part_to):
+            text_integer(&self.text, self.line_no[at + self.parts[p].place])
+            text_bytes(&self.text, b",", 1)
+        self.text.size -= 1
+        text_object(&self.text, behind)
+        text_integer(&self.text, group.basis)
+        text_bytes(&self.text, b',"award":', 9)
+        text_integer(&self.text, group.award)
+        text_bytes(&self.text, b"}", 1)
+        return total
+
+    cdef void write_column(self, bytes name, const int64_t* column, Py_ssize_t at, Py_ssize_t end):
         cdef Py_ssize_t i
+        text_object(&self.text, name)
         for i in range(at, end):
-            if i > at:
-                text_bytes(&self.text, b",", 1)
             text_integer(&self.text, column[i])
-        return 0
+            text_bytes(&self.text, b",", 1)
+        if end > at:
+            self.text.size -= 1
 
     cdef int add_group(self, int32_t receipt, int32_t rule, int64_t basis, int64_t award) noexcept nogil:
         cdef Group* larger
@@ -245,7 +275,7 @@ cdef class Kernel:
     cdef readonly Py_ssize_t rules_n, words
     cdef const int64_t[::1] form, numerator, divisor, rounding, cap, group, stacking, exclusive, gross, source
     cdef const int64_t[::1] min_amount, min_positions, lines_min_amount, lines_min_quantity, steps_first, steps_count
-    cdef const int64_t[::1] step_min, step_points
+    cdef const int64_t[::1] step_min, step_points, unit
     cdef int64_t[::1] best_award
     cdef Py_ssize_t[::1] best_group
 
@@ -260,6 +290,7 @@ cdef class Kernel:
         self.source, self.min_amount = columns["source"], columns["min_amount"]
         self.min_positions, self.lines_min_amount = columns["min_positions"], columns["lines_min_amount"]
         self.lines_min_quantity = columns["lines_min_quantity"]
+        self.unit = columns["unit"]
         self.steps_first, self.steps_count = columns["steps_first"], columns["steps_count"]
         self.step_min = compiled.step_min if len(compiled.step_min) else array("q", [0])
         self.step_points = compiled.step_points if len(compiled.step_points) else array("q", [0])
@@ -296,7 +327,7 @@ cdef class Kernel:
         cdef int status
         longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
         awards.receipts_n = n
-        awards.first, awards.amount, awards.quantity, awards.line_no = first, amount, quantity, line_no
+        awards.first, awards.amount, awards.quantity, awards.line_no, awards.unit = first, amount, quantity, line_no, self.unit
         awards.status = [OK] * n
         cdef void* room = self.take_room(&receipt, max(1, longest))
         if room == NULL:

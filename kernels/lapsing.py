@@ -1,4 +1,4 @@
-"""Expiry: the entries that fall due once a `clock.tick` has passed a lot's last day, and their correction where a late event shows better."""
+"""Expiry: entries that fall due once a `clock.tick` has passed a lot's last day, and their correction where a late event shows better."""
 
 from collections.abc import Iterator
 from datetime import date

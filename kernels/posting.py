@@ -21,7 +21,7 @@ from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.undoing import undo_lines, undo_rest
 from tillstream.kernels.writing import Fragments, SaleWriter, fragments
-from tillstream.schemas.events import Malformed, ROUTED_BYTES_MAX, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, VoidEvent, decode
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned
@@ -131,7 +131,7 @@ class Poster:
         except Malformed as problem:
             yield Outcome(routed, "refused", problem=problem)
             return
-        late = [Routed(decode(raw, ROUTED_BYTES_MAX), routed.account_id, routed.offset, raw) for raw in waiting.values()]
+        late = [Routed(decode(raw, ROUTED_BYTES_MAX), routed.account_id, routed.offset, raw) for raw in waiting.values()]  # type: ignore[arg-type]
         late.sort(key=lambda item: (occurred(item.event), item.key))  # type: ignore[arg-type]
         for index, item in enumerate(late):
             yield self.post_undo(item, item.event, snapshot, waited=True, closes=index == len(late) - 1)  # type: ignore[arg-type]
@@ -176,23 +176,14 @@ class Poster:
     def plain_sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot, digest: str) -> bytes:
         """The record of a sale that only earns, applied: what `sale` and `keep` do, without the objects in between."""
         terms, account_id = self.terms_of(earned.day), routed.account_id or ""
-        tail, totals = earned.awards.written(earned.place, terms.fragments)
-        credits: dict[str, int] = {}
-        for row, points in totals:
-            unit = self.compiled.rules[row].unit
-            credits[unit] = credits.get(unit, 0) + points
+        said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
+        record, totals = earned.awards.record(earned.place, said, terms.fragments)
         units = snapshot.units(account_id)
-        for unit, points in credits.items():
-            if unit in units and units[unit].balance + points > INT64_MAX or points > INT64_MAX:
+        for number, points in totals:
+            unit = self.compiled.units[number]
+            if (units[unit].balance if unit in units else 0) + points > INT64_MAX:
                 raise overflow(unit)
-        record = self.writer.record(
-            (routed.key, digest),
-            (account_id, routed.offset),
-            (event.source, event.id, event.data.receipt_id),
-            (event.data.issued_at.isoformat(), terms.text),
-            tail,
-        )
-        snapshot.credit(account_id, credits, terms.expiries)
+        snapshot.credit(account_id, [(self.compiled.units[number], points) for number, points in totals], terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
         return record
 
@@ -258,8 +249,8 @@ class Poster:
     def tick(self, routed: Routed, event: TickEvent, snapshot: Snapshot) -> Iterator[bytes]:
         """The expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of the account ids.
 
-        The snapshot may hold some accounts only. So the record that closes the tick, `tick_posting` for no account, by which the ledger alone
-        tells how far the clock has come (G5), is the caller's to add once all accounts were dealt with.
+        The snapshot may hold some accounts only. So the record that closes the tick, `tick_posting` for no account, by which the ledger
+        alone tells how far the clock has come (G5), is the caller's to add once all accounts were dealt with.
         """
         day = event.data.date.isoformat()
         snapshot.as_of = max(snapshot.as_of or day, day)

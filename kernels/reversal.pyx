@@ -1,4 +1,8 @@
-"""How much of what a line earned is undone, and how a tender's points lie over the lines: exact, one line at a time (DESIGN.md §5, Return)."""
+# cython: overflowcheck=False
+"""How much of what a line earned is undone, and how a tender's points lie over the lines: exact, one line at a time (DESIGN.md §5, Return).
+
+(The compiler's own overflow checks, which know no 128 bits, are off here; products are taken in 128 bits, sums are checked.)
+"""
 
 from libc.stdlib cimport free, malloc
 

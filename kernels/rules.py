@@ -7,6 +7,7 @@
     cap                most points per receipt, NONE without
     group, stacking    number of the rule's group, NONE without; index into STACKINGS
     source             row of the rule that `multiply` is `of`, NONE without
+    unit               number of the unit that it gives, in the program's order
     steps_first/_count where the rule's rows stand in step_min, step_points
 
 What a rule demands of a line, a store, a date or a minute of the day becomes a bit per rule (`Bits`): bit k of word k // 64 says that the
@@ -35,7 +36,7 @@ VALUES_MAX = 200_000
 
 COLUMNS = (
     "form", "numerator", "divisor", "rounding", "cap", "group", "stacking", "exclusive", "gross", "source", "min_amount", "min_positions",
-    "lines_min_amount", "lines_min_quantity", "steps_first", "steps_count",
+    "lines_min_amount", "lines_min_quantity", "steps_first", "steps_count", "unit",
 )  # fmt: skip
 
 
@@ -77,6 +78,7 @@ class CompiledRules:
         self.words = words_for(self.rules)
         self.columns = {name: array("q", bytes(8 * len(self.rules))) for name in COLUMNS}
         self.step_min, self.step_points = array("q"), array("q")
+        self.units = list(program.units)
         groups = list(dict.fromkeys(rule.group for rule in self.rules if rule.group is not None))
         rows = {rule.id: row for row, rule in enumerate(self.rules)}
         for row, rule in enumerate(self.rules):
@@ -115,6 +117,7 @@ class CompiledRules:
             "lines_min_quantity": rule.lines.min_quantity_milli or 0,
             "steps_first": first,
             "steps_count": len(steps),
+            "unit": self.units.index(rule.unit),
         }
 
 

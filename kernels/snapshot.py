@@ -76,15 +76,16 @@ class Snapshot:
                 self.as_of = max(self.as_of or record.day, record.day)
             return
         self.hold(record.posting_id, record.day, raw)
-        if record.kind == "sale" and self.waiting.pop(record.posting_id, None):
+        if record.kind == "sale" and record.posting_id in self.waiting:
+            del self.waiting[record.posting_id]
             self.changed_waiting.add(record.posting_id)
         if record.reverses_posting is not None:
             self._note_returned(record, record.reverses_posting)
 
-    def credit(self, account_id: str, points: dict[str, int], expiries: dict[str, str | None]) -> None:
+    def credit(self, account_id: str, points: list[tuple[str, int]], expiries: dict[str, str | None]) -> None:
         """Adds accruals by unit, with their last days of use: what `_move` does for the entries of a plain sale."""
         units = self.units(account_id)
-        for unit, earned in points.items():
+        for unit, earned in points:
             holding = units.get(unit)
             if holding is None:
                 holding = units[unit] = Holding()

@@ -1,7 +1,13 @@
-# JSON text into a growing buffer: integers and fragments, for the ledger records of sales.
+# JSON text into a growing buffer: integers and fragments, for the ledger records of sales. Room is made once per receipt, for the most
+# that it can take; writing then only moves a pointer.
 
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy
+
+# The digits of a 64-bit integer and a comma.
+cdef Py_ssize_t INTEGER_MAX = 21
 
 cdef struct Text:
     char* start
@@ -21,21 +27,41 @@ cdef int text_room(Text* text, Py_ssize_t more) except -1:
     return 0
 
 
-cdef int text_bytes(Text* text, const char* source, Py_ssize_t size) except -1:
-    text_room(text, size)
+cdef inline void text_bytes(Text* text, const char* source, Py_ssize_t size) noexcept nogil:
     memcpy(text.start + text.size, source, size)
     text.size += size
-    return 0
 
 
-cdef int text_integer(Text* text, int64_t value) except -1:
+cdef inline void text_integer(Text* text, int64_t value) noexcept nogil:
     """A decimal integer that is not negative."""
     cdef char digits[20]
     cdef int at = 20
+    cdef int64_t rest
     while True:
+        rest = value // 10
         at -= 1
-        digits[at] = <char> (48 + value % 10)
-        value = value // 10
+        digits[at] = <char> (48 + value - 10 * rest)
+        value = rest
         if value == 0:
             break
-    return text_bytes(text, digits + at, 20 - at)
+    text_bytes(text, digits + at, 20 - at)
+
+
+cdef inline void text_object(Text* text, bytes fragment) noexcept:
+    text_bytes(text, PyBytes_AS_STRING(fragment), PyBytes_GET_SIZE(fragment))
+
+
+cdef inline Py_ssize_t text_string(Text* text, str value) except -1:
+    """A string in its quotes, room made for it; 0, and nothing written, where it needs escapes."""
+    cdef Py_ssize_t size, i
+    cdef const char* source = PyUnicode_AsUTF8AndSize(value, &size)
+    cdef unsigned char character
+    text_room(text, size + 2)
+    for i in range(size):
+        character = <unsigned char> source[i]
+        if character < 32 or character == 34 or character == 92:
+            return 0
+    text_bytes(text, b'"', 1)
+    text_bytes(text, source, size)
+    text_bytes(text, b'"', 1)
+    return 1

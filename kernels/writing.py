@@ -7,6 +7,7 @@ them takes longer than everything else that happens to the sale.
 
 import msgspec
 
+from tillstream.schemas.events import SaleEvent
 from tillstream.schemas.ledger import Entries
 from tillstream.schemas.programs import Rule
 
@@ -29,31 +30,17 @@ def fragments(rules: list[Rule], expiries: dict[str, str | None]) -> Fragments:
 
 
 class SaleWriter:
-    """Writes the records of one program's plain sales."""
+    """Says what stands in front of a plain sale's lines; `Awards.record` writes it and them."""
 
     def __init__(self, version: str) -> None:
         self.behind_day = b'","program_version":' + _encode(version) + b","
 
-    def record(
-        self, identity: tuple[str, str], place: tuple[str | None, int], origin: tuple[str, str, str], when: tuple[str, str], tail: bytes
-    ) -> bytes:
-        """One record.
-
-        Args:
-            identity: posting id and digest.
-            place: account id (None: anonymous) and offset.
-            origin: source, event id and receipt id.
-            when: `occurred_at` and the local date, ISO.
-            tail: lines and entries, of `Awards.written`.
-        """
-        posting_id = identity[0].encode()
-        occurred_at = when[0].encode()
-        return b"".join(
-            (
-                b'{"type":"ledger.posted","specversion":"1.0","id":"', posting_id, b'","source":"tillstream/ledger","time":"', occurred_at,
-                b'","data":{"posting_id":"', posting_id, b'","kind":"sale","account_id":', _encode(place[0]),
-                b',"source":', _encode(origin[0]), b',"event_id":', _encode(origin[1]), b',"receipt_id":', _encode(origin[2]),
-                b',"digest":"', identity[1].encode(), b'","offset":', b"%d" % place[1], b',"occurred_at":"', occurred_at,
-                b'","day":"', when[1].encode(), self.behind_day, tail, b"}}",
-            )
-        )  # fmt: skip
+    def values(self, posting_id: bytes, digest: bytes, account_id: str, offset: int, event: SaleEvent, day: bytes) -> list[bytes | str | int]:
+        """The record up to its lines, for `Awards.record`."""
+        occurred_at = event.data.issued_at.isoformat().encode()
+        return [
+            b'{"type":"ledger.posted","specversion":"1.0","id":"', posting_id, b'","source":"tillstream/ledger","time":"', occurred_at,
+            b'","data":{"posting_id":"', posting_id, b'","kind":"sale","account_id":', account_id,
+            b',"source":', event.source, b',"event_id":', event.id, b',"receipt_id":', event.data.receipt_id,
+            b',"digest":"', digest, b'","offset":', offset, b',"occurred_at":"', occurred_at, b'","day":"', day, self.behind_day,
+        ]  # fmt: skip

@@ -103,11 +103,12 @@ def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("not_json", "$", str(error)) from None
-    check_year(event.time, "$.time")
+    if event.time.year not in YEARS:
+        raise wrong_year("$.time", event.time)
     if isinstance(event, SaleEvent | ReturnEvent):
         check_receipt(event.data)
-    elif isinstance(event, TickEvent):
-        check_year(event.data.date, "$.data.date")
+    elif isinstance(event, TickEvent) and event.data.date.year not in YEARS:
+        raise wrong_year("$.data.date", event.data.date)
     return event
 
 
@@ -117,9 +118,8 @@ def invalid(error: msgspec.ValidationError) -> Malformed:
     return Malformed("invalid", path.rstrip("`"), message) if found else Malformed("invalid", "$", path)
 
 
-def check_year(moment: date, path: str) -> None:
-    if moment.year not in YEARS:
-        raise Malformed("invalid", path, f"the year {moment.year} is not in {YEARS.start}-{YEARS.stop - 1}")
+def wrong_year(path: str, moment: date) -> Malformed:
+    return Malformed("invalid", path, f"the year {moment.year} is not in {YEARS.start}-{YEARS.stop - 1}")
 
 
 def check_receipt(receipt: Sale | Return) -> None:
@@ -131,8 +131,10 @@ def check_receipt(receipt: Sale | Return) -> None:
     lines = receipt.lines
     if len({line.line_no for line in lines}) != len(lines):
         raise _repeated_line(receipt)
-    check_year(receipt.issued_at, "$.data.issued_at")
-    check_year(receipt.business_date, "$.data.business_date")
+    if receipt.issued_at.year not in YEARS:
+        raise wrong_year("$.data.issued_at", receipt.issued_at)
+    if receipt.business_date.year not in YEARS:
+        raise wrong_year("$.data.business_date", receipt.business_date)
     if receipt.tenders:
         check_points_tenders(receipt.tenders, sum([line.amount for line in lines]))
 
@@ -148,7 +150,8 @@ def check_points_tenders(tenders: Sequence[Tender], total: int) -> None:
 
 def _repeated_line(receipt: Sale | Return) -> Malformed:
     numbers = [line.line_no for line in receipt.lines]
-    index = next(index for index, number in enumerate(numbers) if number in numbers[:index])
+    first: dict[int, int] = {}
+    index = next(index for index, number in enumerate(numbers) if first.setdefault(number, index) != index)
     return Malformed("invalid", f"$.data.lines[{index}].line_no", f"line_no {numbers[index]} occurs twice")
 
 

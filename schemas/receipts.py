@@ -26,7 +26,7 @@ class Identity(Struct, frozen=True, gc=False):
     value: Identifier
 
 
-class Line(Struct, frozen=True, gc=False):
+class Line(Struct, frozen=True, gc=False, omit_defaults=True):
     """One position of a sale."""
 
     line_no: Natural
@@ -48,7 +48,7 @@ class ReturnLine(Struct, frozen=True, gc=False):
     amount: Natural
 
 
-class Tender(Struct, frozen=True, gc=False):
+class Tender(Struct, frozen=True, gc=False, omit_defaults=True):
     """A means of payment; a tender of type `points` says how many `points` of which `unit` paid `amount`."""
 
     type: Identifier
@@ -58,7 +58,7 @@ class Tender(Struct, frozen=True, gc=False):
     hold_id: Identifier | None = None
 
 
-class Header(Struct, frozen=True, kw_only=True, gc=False):
+class Header(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What every receipt tells about itself."""
 
     receipt_id: Identifier
@@ -71,13 +71,13 @@ class Header(Struct, frozen=True, kw_only=True, gc=False):
     tenders: Annotated[list[Tender], Meta(max_length=TENDERS_MAX)] = []
 
 
-class Sale(Header, frozen=True, kw_only=True, gc=False):
+class Sale(Header, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """The data of `receipt.sale`."""
 
     lines: Annotated[list[Line], Meta(max_length=LINES_MAX)]
 
 
-class Return(Header, frozen=True, kw_only=True, gc=False):
+class Return(Header, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """The data of `receipt.return`."""
 
     original_receipt_id: Identifier

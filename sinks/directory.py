@@ -101,9 +101,7 @@ class Directory:
     async def find_or_park(self, parkings: Iterable[Parking], *, history_asked: bool = False) -> list[Found]:
         """Where each return's sale is: see `Found`."""
         answers = await self._all(
-            ("FCALL", "tillstream_find_or_park", 4, *parked_keys(parking.sale_key), claim_keys(slot_of(parking.sale_key))[2])
-            + (*parking, int(history_asked))
-            for parking in parkings
+            ("FCALL", "tillstream_find_or_park", 4, *parked_keys(p.sale_key), horizon_key(p.sale_key), *p, int(history_asked)) for p in parkings
         )
         return [Found("parked") if a is None else Found("history") if a == 0 else Found("account", a.decode()) for a in answers]
 
@@ -162,6 +160,10 @@ def parked_keys(sale_key: str) -> tuple[str, str, str]:
     return claims, parked, f"{parked}:{sale_key}"
 
 
+def horizon_key(sale_key: str) -> str:
+    return claim_keys(slot_of(sale_key))[2]
+
+
 def pairs_of(answer: Any) -> Iterable[tuple[bytes, bytes]]:
     """HGETALL's answer, which redis-py gives as a mapping from a single server and as a flat list in a pipeline."""
     return answer.items() if isinstance(answer, dict) else zip(answer[::2], answer[1::2], strict=True)
@@ -169,8 +171,8 @@ def pairs_of(answer: Any) -> Iterable[tuple[bytes, bytes]]:
 
 def in_order(parked: Iterable[tuple[bytes, bytes]]) -> dict[str, bytes]:
     """Parked events by key, as they were numbered: of two that contradict each other the first one counts."""
-    numbered = [(key.decode(), *value.split(b" ", 1)) for key, value in parked]
-    return {key: event for key, _, event in sorted(numbered, key=lambda item: int(item[1]))}
+    numbered = [(key.decode(), value.partition(b" ")) for key, value in parked]
+    return {key: event for key, (_, _, event) in sorted(numbered, key=lambda item: int(item[1][0]))}
 
 
 def by_slot(names: Iterable[str]) -> dict[int, list[str]]:

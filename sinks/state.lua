@@ -132,9 +132,9 @@ local function claim(keys, args)
   return answers
 end
 
--- Finds the account of a return's sale, or parks the return, numbered, until the sale is claimed: KEYS claims, parked sales, this sale's parked
--- events, horizon; ARGV: the sale's natural key, the return's, the event, 1 where history has been asked. Gives the account, or nothing, or
--- 0 where the sale's claim may have been forgotten and history must be asked.
+-- Finds the account of a return's sale, or parks the return, numbered, until the sale is claimed: KEYS claims, parked sales, this sale's
+-- parked events, horizon; ARGV: the sale's natural key, the return's, the event, 1 where history has been asked. Gives the account, or
+-- nothing, or 0 where the sale's claim may have been forgotten and history must be asked.
 local function find_or_park(keys, args)
   local account = redis.call('HGET', keys[1], args[1])
   if account then return account end

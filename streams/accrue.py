@@ -74,8 +74,8 @@ class Accrue:
         records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched), *recalls(old, fetched)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
-        now_ms = time() * 1000
-        self.stats.count(outcomes, [now_ms - fetched.message_at(routed.offset).timestamp()[1] for routed in batch])
+        now_ms = round(time() * 1000)
+        self.stats.count(outcomes, [now_ms - message.timestamp()[1] for message in fetched.messages[: len(batch)]])
 
     async def tick(self, fetched: Fetched, tick: Routed, event: TickEvent) -> None:
         """What falls due, for some accounts at a time; the last step moves the partition past the tick.
@@ -89,9 +89,10 @@ class Accrue:
         dates, accounts = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
         for first in range(0, len(accounts), TICK_ACCOUNTS_MAX):
             snapshot, standing = await self.state.load_keys(partition, accounts[first : first + TICK_ACCOUNTS_MAX], (), (), ())
-            outcomes = self.poster.post([tick], snapshot)
-            after = await self.append(fetched, list(ledger_records(partition, outcomes)), standing, None)
-            await self.state.apply(partition, snapshot, standing, after)
+            records = list(ledger_records(partition, self.poster.post([tick], snapshot)))
+            if records:
+                after = await self.append(fetched, records, standing, None)
+                await self.state.apply(partition, snapshot, standing, after)
         standing = await self.state.standing(partition)
         seen = Snapshot(standing.as_of)
         closing = record_in(seen, tick_posting(event, tick.offset, None, []))
@@ -100,10 +101,13 @@ class Accrue:
         await self.state.forget_expiries(partition, dates, tick.offset)
 
     async def append(self, fetched: Fetched, records: list[Record], before: Standing, until: int | None) -> Standing:
-        """Step (3); where the partition will stand: at `until`, or, None, where it stood, with more in the ledger."""
-        consumed = None if until is None else Consumed(TRANSACTIONS, fetched.partition, until + 1)
-        places = await self.writer.append(records, consumed, fetched.membership)
-        return Standing(before.offset if until is None else until, max(before.ledger, places.get(LEDGER, -1)), before.as_of)
+        """Step (3); where the partition will stand: at `until`, or, None, where it stood, with more in the ledger.
+
+        An offset goes along in either case: by it the broker tells a writer that has lost the partition.
+        """
+        stands = before.offset if until is None else until
+        places = await self.writer.append(records, Consumed(TRANSACTIONS, fetched.partition, stands + 1), fetched.membership)
+        return Standing(stands, max(before.ledger, places.get(LEDGER, -1)), before.as_of)
 
 
 def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Record]]:

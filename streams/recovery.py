@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.ledger import Posting, Refused, Waiting, decode_record
 from tillstream.sinks.state import Standing, StateStore
 from tillstream.streams.topics import LEDGER

@@ -37,11 +37,12 @@ class Stats:
         self.records = 0
         self.buckets: Counter[int] = Counter()
 
-    def count(self, outcomes: Sequence[Outcome], latencies_ms: Iterable[float]) -> None:
-        """Adds one batch; latencies from the till's record to Redis, milliseconds."""
+    def count(self, outcomes: Sequence[Outcome], latencies_ms: Iterable[int]) -> None:
+        """Adds one batch; latencies from the till's record to Redis, whole milliseconds."""
         self.outcomes.update("taken_up" if outcome.waited else outcome.status for outcome in outcomes)
         self.records += sum(len(outcome.records) for outcome in outcomes)
-        self.buckets.update(bucket_of(latency) for latency in latencies_ms)
+        for latency_ms, receipts in Counter(latencies_ms).items():
+            self.buckets[bucket_of(latency_ms)] += receipts
 
     async def publish(self, client: Redis, worker: str) -> None:
         """Writes the figures to Redis, where they stay for `STATS_KEPT_S` seconds."""
@@ -50,7 +51,7 @@ class Stats:
 
 
 def bucket_of(latency_ms: float) -> int:
-    return round(BUCKETS_PER_E * log(max(latency_ms, 0.01)))
+    return round(BUCKETS_PER_E * log(max(latency_ms, 1)))
 
 
 def percentile_ms(buckets: dict[int, int], share: float) -> float:

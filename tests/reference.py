@@ -16,7 +16,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 Event = dict[str, Any]
+INT64_MAX = 2**63 - 1
+NEVER = ""
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Overflow(Exception):
+    """A sum or an award does not fit 64 bits: the receipt is refused."""
 
 
 def glob_matches(pattern: str, value: str) -> bool:
@@ -57,6 +63,10 @@ def decimal_fraction(value: object) -> Fraction:
     return Fraction(str(value))
 
 
+def clock(text: str) -> time:
+    return time.max if text == "24:00" else time.fromisoformat(text)
+
+
 def applies(rule: dict[str, Any], sale: Event, zone: ZoneInfo) -> bool:
     when = rule.get("when", {})
     local = datetime.fromisoformat(sale["issued_at"]).astimezone(zone)
@@ -65,7 +75,7 @@ def applies(rule: dict[str, Any], sale: Event, zone: ZoneInfo) -> bool:
         "min_amount": lambda want: sum(line["amount"] for line in lines) >= want,
         "min_positions": lambda want: sum(line["quantity_milli"] > 0 for line in lines) >= want,
         "weekday": lambda want: WEEKDAYS[local.weekday()] in want,
-        "hours": lambda want: time.fromisoformat(want[0]) <= local.time() < time.fromisoformat(want[1]),
+        "hours": lambda want: clock(want[0]) <= local.time() < clock(want[1]),
         "from": lambda want: local.date() >= want,
         "to": lambda want: local.date() <= want,
         "store": lambda want: any(glob_matches(pattern, sale["store_id"]) for pattern in want),
@@ -101,13 +111,13 @@ def award(
     if not chosen:
         return 0
     if "per_amount" in how:
-        return rounded(Fraction(basis * points, how["per_amount"]), rounding)
+        return rounded(basis * decimal_fraction(points) / how["per_amount"], rounding)
     if "fixed" in how:
         return int(how["fixed"])
     if "per_item" in how:
-        return sum(points * (lines[i]["quantity_milli"] // (1000 * how["per_item"])) for i in chosen)
+        return sum(int(points) * (lines[i]["quantity_milli"] // (1000 * how["per_item"])) for i in chosen)
     if "per_line" in how:
-        return points * (len(chosen) // how["per_line"])
+        return int(points) * (len(chosen) // how["per_line"])
     if "steps" in how:
         return max((step for step in how["steps"] if step[0] <= basis), default=[0, 0])[1]
     base = sum(given.get(how["of"], {}).get(i, 0) for i in chosen)
@@ -115,11 +125,17 @@ def award(
 
 
 def earn(program: dict[str, Any], sale: Event) -> dict[str, dict[int, int]]:
-    """Points by rule id and line index for one sale, zeros left out."""
+    """Points by rule id and line index for one sale, zeros left out.
+
+    Raises:
+        Overflow: as the kernel must.
+    """
     zone = ZoneInfo(program["program"]["time_zone"])
     groups = program.get("groups", {})
     lines = sale["lines"]
     numbers = [line["line_no"] for line in lines]
+    if max(sum(line["amount"] for line in lines), sum(line["quantity_milli"] for line in lines)) > INT64_MAX:
+        raise Overflow
     tender = sum(t["amount"] for t in sale.get("tenders", []) if t["type"] == "points")
     shares = spread(tender, [line["amount"] for line in lines], numbers)
     rules = sorted(program["rules"], key=lambda rule: rule.get("priority", 100))
@@ -136,6 +152,8 @@ def earn(program: dict[str, Any], sale: Event) -> dict[str, dict[int, int]]:
         net = rule.get("earn_on_points_tender", False)
         weights = [lines[i]["amount"] - (0 if net else shares[i]) for i in chosen]
         total = award(rule, sum(weights), chosen, lines, given)
+        if total > INT64_MAX:
+            raise Overflow
         total = min(total, rule.get("cap", {}).get("per_receipt", total))
         if stacking == "best":
             if any(totals[other] >= total for other in rivals):
@@ -241,3 +259,30 @@ def expires_on(day: date, after_months: int = 0, after_days: int = 0, at: str = 
         "year_end": date(due.year, 12, 31),
     }
     return ends[at]
+
+
+def next_fixed(day: date, dates: list[str]) -> date:
+    """The first day from `day` on that a yearly `MM-DD` names, found day by day; 02-29 stands for the 28th where there is none."""
+    while True:
+        names = {f"{day:%m-%d}"}
+        if names == {"02-28"} and (day + timedelta(days=1)).month == 3:
+            names.add("02-29")
+        if names & set(dates):
+            return day
+        day += timedelta(days=1)
+
+
+def match_lots(credits: dict[str, int], debits: dict[str, int], as_of: str | None) -> tuple[dict[str, int], dict[str, int], int]:
+    """Lots, lapsed points and debt, one point at a time: each point spent takes the usable point that expires first."""
+    points = [expiry for expiry in sorted(credits, key=lambda e: e or "9999") for _ in range(credits[expiry])]
+    debt = 0
+    for day in sorted(debits):
+        for _ in range(debits[day]):
+            usable = [expiry for expiry in points if expiry == NEVER or expiry >= day]
+            if usable:
+                points.remove(usable[0])
+            else:
+                debt += 1
+    lapsed = [expiry for expiry in points if as_of is not None and expiry != NEVER and expiry < as_of]
+    kept = [expiry for expiry in points if not (as_of is not None and expiry != NEVER and expiry < as_of)]
+    return {e: kept.count(e) for e in kept}, {e: lapsed.count(e) for e in lapsed}, debt

@@ -8,7 +8,7 @@
 CREATE TABLE IF NOT EXISTS receipts_log
 (
     occurred_on Date32 COMMENT 'UTC date of issued_at; the partition and the first sorting column',
-    posting_id FixedString(16) COMMENT 'Natural key of the receipt: BLAKE2b of (source, receipt_id)',
+    posting_id FixedString(16) COMMENT 'Natural key of the receipt: SHA-256 of (source, receipt_id), first half',
     digest FixedString(16) COMMENT 'Hash of what the receipt says; a conflict has the same posting_id and another digest',
     kind LowCardinality(String) COMMENT 'sale or return',
     sale_id FixedString(16) COMMENT 'Natural key of the sale: its own, or the one that is returned',

@@ -99,7 +99,7 @@ def check(path: str, as_json: bool) -> None:
 
 
 @main.command(epilog="Example: tillstream worker --role points")
-@click.option("--role", type=click.Choice(["points", "history"]), default="points", show_default=True, help="Give points, or write history.")
+@click.option("--role", type=click.Choice(["points", "history"]), default="points", show_default=True, help="Give points or write history.")
 def worker(role: str) -> None:
     """One Faust worker against the configured servers, until Ctrl-C or SIGTERM."""
     from tillstream.worker import run_worker

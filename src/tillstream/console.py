@@ -155,7 +155,9 @@ def wait_for_interrupt(installation: Installation | None = None) -> None:
             signal.signal(number, handler)
 
 
-def replay_history(config: Config, history: str, receipts: int | None, rate: float | None, faults: Faults, *, quiet: bool) -> dict[str, Any]:
+def replay_history(
+    config: Config, history: str, receipts: int | None, rate: float | None, faults: Faults, *, quiet: bool
+) -> dict[str, Any]:
     """Sends a history to Kafka with a progress bar."""
     from tillstream.operating import check_kafka
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from importlib.resources import as_file, files
 from typing import Any
 
@@ -14,8 +14,8 @@ from tillstream.histories import Faults, History, named
 from tillstream.installation import Installation
 from tillstream.progress import Watch
 from tillstream.sending import Sender
-from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.archive import counts, points_given
+from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import Redis, connect
 from tillstream.streams.app import STATS_EVERY_S
@@ -70,21 +70,21 @@ async def feed(config: Config, installation: Installation, history: History, pro
         nonlocal total
         total += sent
 
-        async def through() -> bool:
+        async def left() -> int:
             outcomes = (await read_stats(client)).outcomes
             seen = sum(count for status, count in outcomes.items() if status != "taken_up")
             done = seen + await directory.parked_count()
             progress(f"posted, {what}", done, total)
-            return done >= total and (await watch.behind()).total == 0
+            return max(0, total - done) + (await watch.behind()).total
 
-        await until(through, installation)
+        await until_none(left, installation)
         await asyncio.sleep(STATS_EVERY_S)
         return sent, time.monotonic() - started - STATS_EVERY_S
 
     try:
         enrolments = list(history.enrolments)
         sender.send(enrolments)
-        await until(lambda: enrolled(client, enrolments), installation)
+        await until_none(lambda: not_enrolled(client, enrolments), installation)
         held_back: deque[Event] = deque()
         burst, burst_s = await send_through("burst", without_end(history.receipts, held_back), None)
         buckets = Counter((await read_stats(client)).latency_buckets)
@@ -137,24 +137,26 @@ def percentiles(buckets: Counter[int]) -> dict[str, float]:
     return {name: round(percentile_ms(buckets, share), 1) for name, share in (("p50", 0.5), ("p99", 0.99))}
 
 
-async def enrolled(client: Redis, enrolments: list[dict[str, Any]]) -> bool:
-    """Whether every enrolment has reached the identity index."""
+async def not_enrolled(client: Redis, enrolments: list[dict[str, Any]]) -> int:
+    """Identities that have yet to reach the index."""
     wanted = sum(len(event["data"].get("identities", [])) for event in enrolments)
     there = 0
     async for key in client.scan_iter(match="{i*}:identities"):
         there += await client.hlen(key)
-    return there >= wanted
+    return max(0, wanted - there)
 
 
-async def until(done: Callable[[], Any], installation: Installation) -> None:
-    """Waits for `done`, as long as something moves.
+async def until_none(left: Callable[[], Awaitable[int]], installation: Installation) -> None:
+    """Waits until nothing is `left`, however long it takes, as long as it becomes less.
 
     Raises:
-        TillstreamError: a worker died, or nothing has moved for `STUCK_S` seconds.
+        TillstreamError: a worker died, or it has not become less for `STUCK_S` seconds.
     """
-    deadline = time.monotonic() + STUCK_S
-    while not await done():
+    least, deadline = await left(), time.monotonic() + STUCK_S
+    while (now := await left()) > 0:
         installation.check_workers()
+        if now < least:
+            least, deadline = now, time.monotonic() + STUCK_S
         if time.monotonic() > deadline:
             raise TillstreamError(f"nothing came through for {STUCK_S:.0f} s; the workers' last words: {last_words(installation)}")
         await asyncio.sleep(LOOK_EVERY_S)
@@ -162,4 +164,3 @@ async def until(done: Callable[[], Any], installation: Installation) -> None:
 
 def last_words(installation: Installation) -> str:
     return " | ".join(line for worker in installation.workers.values() for line in worker.log_tail())
-

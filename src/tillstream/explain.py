@@ -1,5 +1,6 @@
 """Why a line earned what it did, in words: rule, basis, award, and the line's share of it."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
@@ -58,14 +59,14 @@ def explain_top(client: Client, program: Versioned, unit: str = "points", limit:
     return TopMember(account_id, balance, lines)
 
 
-def sentence(rule: Rule, row: tuple[Any, ...], currency: str) -> str:
+def sentence(rule: Rule, row: Sequence[Any], currency: str) -> str:
     """Rule, formula, basis, award, share, expiry."""
     _, _, _, points, basis, award, expires_on, day, category, amount = row
     capped = f", cut to {rule.cap.per_receipt} by its cap" if rule.cap.per_receipt is not None and award > rule.cap.per_receipt else ""
     until = f"; usable until {expires_on}" if expires_on else ""
     return (
-        f"{day}, {category or 'goods'} for {money(amount)} {currency}: rule {rule.id} ({formula(rule.award)}) saw {money(basis)} {currency} "
-        f"and gave {award}{capped}; {points} of them fall to this line by its share{until}"
+        f"{day}, {category or 'goods'} for {money(amount)} {currency}: rule {rule.id} ({formula(rule.award)}) "
+        f"saw {money(basis)} {currency} and gave {award}{capped}; {points} of them fall to this line by its share{until}"
     )
 
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
 
 import orjson
 
@@ -59,7 +58,7 @@ def named(name: str, receipts: int | None, faults: Faults) -> History:
     return History(iter(()), disturbed(islice(read_events(path), receipts), faults, None), "")
 
 
-def disturbed(sales: Iterator[Event], faults: Faults, zone: str | ZoneInfo | None) -> Iterator[Event]:
+def disturbed(sales: Iterator[Event], faults: Faults, zone: str | None) -> Iterator[Event]:
     """The events with faults; the very same events where there are none to inject."""
     if faults[:3] == NO_FAULTS[:3]:
         return sales

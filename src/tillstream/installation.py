@@ -105,4 +105,5 @@ def environment_of(config: Config) -> dict[str, str]:
     """The variables that lead another process to the same installation."""
     default = asdict(Config())
     changed = {name: value for name, value in asdict(config).items() if value != default[name]}
-    return {ENVIRONMENT_PREFIX + name.upper(): str(value).lower() if isinstance(value, bool) else str(value) for name, value in changed.items()}
+    texts = {name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in changed.items()}
+    return {ENVIRONMENT_PREFIX + name.upper(): text for name, text in texts.items()}

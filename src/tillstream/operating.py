@@ -7,17 +7,19 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from redis.exceptions import RedisError
 
 from tillstream.config import Config
 from tillstream.errors import UnreachableError, UsageError
+from tillstream.progress import group_consumer
 from tillstream.sinks.clickhouse import Unreachable
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.redis import LibraryMismatch, Redis, RedisUnreachable, connect, load_library
+from tillstream.sinks.state import StateStore
 from tillstream.streams.rebuild import rebuild
-from tillstream.streams.topics import BrokerUnreachable, partition_counts, topic_specs
+from tillstream.streams.topics import LEDGER, BrokerUnreachable, partition_counts, topic_specs
 from tillstream.verify import Report, verify
 from tillstream.worker import check_identity_key
 
@@ -118,7 +120,23 @@ async def rebuild_redis(config: Config) -> dict[str, Any]:
     async with redis_of(config) as client:
         with failures_named(config):
             counts = await rebuild(client, {"bootstrap.servers": config.kafka}, config.partitions, config.identity_key)
+            await note_history(config, client)
     return {**counts, "seconds": round(time.monotonic() - started, 2)}
+
+
+async def note_history(config: Config, client: Redis) -> None:
+    """Notes in Redis how far ClickHouse has the ledger, as history's consumer group tells it.
+
+    Without, Redis would let nothing go and `verify` would leave ClickHouse out, until history has written to each partition again.
+    """
+    state, consumer = StateStore(client), group_consumer(config.kafka, "tillstream-history")
+    try:
+        places = [TopicPartition(LEDGER, partition) for partition in range(config.partitions)]
+        for place in consumer.committed(places, timeout=ANSWER_S):
+            if place.offset > 0:
+                await state.note_history(place.partition, place.offset - 1)
+    finally:
+        consumer.close()
 
 
 def check_no_workers(config: Config) -> None:

@@ -29,7 +29,7 @@ class Sender:
     """Sends events to the topics that they belong to; counts what was acknowledged."""
 
     def __init__(self, bootstrap: str) -> None:
-        self.producer = Producer({**PRODUCER, "bootstrap.servers": bootstrap, "linger.ms": 5})
+        self.producer = Producer({**PRODUCER, "bootstrap.servers": bootstrap, "linger.ms": 5, "log_level": 0})
         self.acknowledged = 0
         self.failed: KafkaError | None = None
 

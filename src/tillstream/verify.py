@@ -142,7 +142,8 @@ async def verify_partition(config: Config, state: StateStore, clickhouse: Client
     total.findings += uneven(held, standing.as_of)
     total.findings += differences("redis", expected, balances_of(held))
     if clickhouse is not None:
-        found = Counter({(account, unit): points for account, unit, points in balances(clickhouse, partition, written)} if written >= 0 else {})
+        there = balances(clickhouse, partition, written) if written >= 0 else iter(())
+        found = Counter({(account, unit): points for account, unit, points in there})
         total.findings += differences("clickhouse", at_history.balances, found)
         total.history_accounts |= {account for account, _ in found}
     total.postings += len(at_redis.postings)

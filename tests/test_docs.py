@@ -1,0 +1,217 @@
+"""The documents are true: what they show runs, what they name is there."""
+
+import doctest
+import importlib
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any, NamedTuple, get_type_hints
+
+import msgspec
+import orjson
+import pytest
+
+import tillstream
+from tillstream.config import ENVIRONMENT_PREFIX, Config
+from tillstream.schemas.program_file import NOT_YET, parse_program
+from tillstream.schemas.programs import AWARD_FORMS, Award, Cap, Expires, Goods, Group, Head, Lines, Program, Rule, Unit, When, award_form
+from tillstream.simulate import Simulation
+from tillstream.sinks.state import keys
+from tillstream.streams.topics import topic_specs
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
+TEST = re.compile(r"(test_\w+\.py)::(test_\w+)")
+PATH = re.compile(r"(?<![\w/`.])((?:schemas|kernels|sinks|sources|streams|src|tests|docs)/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
+
+BASE = """
+[program]
+id = "example"
+currency = "PLN"
+time_zone = "Europe/Warsaw"
+[units.points]
+[groups.weekend]
+[[rules]]
+id = "base"
+award = { points = 1, per_amount = 100 }
+priority = 1
+"""
+"""What examples of single rules stand in."""
+
+
+class Block(NamedTuple):
+    """One fenced block of a document."""
+
+    language: str
+    text: str
+
+
+def blocks(name: str, language: str | None = None) -> list[Block]:
+    found = [Block(*match) for match in re.findall(r"^ *```(\w+)\n(.*?)^ *```$", (ROOT / name).read_text(), re.DOTALL | re.MULTILINE)]
+    return [block for block in found if language in {None, block.language}]
+
+
+def names(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
+def test_links_and_paths_lead_somewhere(document: Path) -> None:
+    text = document.read_text()
+    missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
+    missing += [path for path in PATH.findall(text) if not (ROOT / path).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
+def test_tests_that_are_named_are_there(document: Path) -> None:
+    for file, test in TEST.findall(document.read_text()):
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / "tests" / file).read_text(), re.MULTILINE), f"{file}::{test}"
+
+
+def test_every_guarantee_names_its_tests() -> None:
+    rows = re.findall(r"^\| (G\d) .*$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE)
+    assert rows == [f"G{number}" for number in range(1, 9)]
+    for row in re.findall(r"^\| G\d .*$", (ROOT / "ARCHITECTURE.md").read_text(), re.MULTILINE):
+        assert TEST.search(row)
+
+
+def readme_files(folder: Path) -> None:
+    (folder / "club.toml").write_text(blocks("README.md", "toml")[0].text)
+    (folder / "receipt.json").write_text(blocks("README.md", "json")[0].text)
+
+
+def test_readme_receipt_becomes_the_points_that_it_says(tmp_path: Path) -> None:
+    readme_files(tmp_path)
+    (command,) = [block.text for block in blocks("README.md", "sh") if "simulate" in block.text]
+    settings = {name: value for name, value in os.environ.items() if not name.startswith(ENVIRONMENT_PREFIX)}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = settings | {"PATH": path, "COLUMNS": "80", "PYTHONIOENCODING": "utf-8"}
+    shell = ["bash", "-euo", "pipefail", "-c", command]
+    ran = subprocess.run(shell, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    shown = [block.text for block in blocks("README.md", "text") if "accepted" in block.text and "verify" not in block.text]
+    assert [line.rstrip() for line in ran.stdout.splitlines()] == shown[0].splitlines()
+    third = (tmp_path / "ledger.jsonl").read_text().splitlines()[2]
+    assert orjson.loads(third) == orjson.loads(blocks("README.md", "json")[1].text)
+
+
+def test_readme_two_commands_are_what_ci_runs() -> None:
+    section = re.search(r"^## Two commands$(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert section is not None
+    commands = re.findall(r"^python3 .*$", section[1], re.MULTILINE)
+    assert len(commands) == 2
+    assert "readme_command 1" in (ROOT / ".ci/run").read_text()
+    assert "readme_command 2" in (ROOT / ".ci/run").read_text()
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_architecture_ledger_record_is_that_of_the_readme(tmp_path: Path) -> None:
+    readme_files(tmp_path)
+    records: list[bytes] = []
+
+    class Listening(Simulation):
+        def count(self, outcome: Any) -> None:
+            records.extend(outcome.records)
+            super().count(outcome)
+
+    Listening(parse_program((tmp_path / "club.toml").read_text())).run([(tmp_path / "receipt.json").read_bytes().replace(b"\n", b"")])
+    assert orjson.loads(records[0]) == orjson.loads(blocks("ARCHITECTURE.md", "json")[0].text)
+
+
+def test_architecture_names_every_topic_and_key() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    for spec in topic_specs(32):
+        assert f"| `{spec.name}` |" in text
+    for key in keys(17):
+        assert f"`{key}`" in text
+    library = (ROOT / "sinks/state.lua").read_text()
+    for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):
+        assert f"`{{p17}}:{key}" in text
+
+
+def test_configuration_table_has_every_setting_with_its_default_and_variable() -> None:
+    text = (ROOT / "docs/configuration.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| `?([^|`]*)`? \| ([^|]*) \| (.*) \| `(\w+)` \|$", text, re.MULTILINE)
+    found = {name: (default, variable) for name, default, _, _, variable in rows}
+    default = msgspec.structs.asdict(Config())
+    assert list(found) == list(default)
+    for name, value in default.items():
+        assert found[name] == (msgspec.json.encode(value).decode(), ENVIRONMENT_PREFIX + name.upper()), name
+
+
+def test_configuration_docstring_has_every_setting() -> None:
+    for name in get_type_hints(Config):
+        assert f"\n        {name}: " in (Config.__doc__ or "")
+
+
+def test_configuration_example_is_read() -> None:
+    (example,) = blocks("docs/configuration.md", "toml")
+    program = tomllib.loads(example.text)
+    assert msgspec.convert(program, Config).replication == 3
+
+
+def whole(block: Block) -> str:
+    """A program from an example: as it is, a rule, or a part."""
+    if block.text.startswith("# rule"):
+        return f"{BASE}\n[[rules]]\n{block.text}"
+    if block.text.startswith("# part"):
+        given = set(re.findall(r"^\[(.*)\]$", block.text, re.MULTILINE))
+        parts = re.split(r"^(?=\[)", BASE, flags=re.MULTILINE)
+        return block.text + "".join(part for part in parts if part.strip("[\n").split("]")[0] not in given)
+    return block.text
+
+
+@pytest.mark.parametrize("block", blocks("docs/program.md", "toml"), ids=lambda block: block.text.splitlines()[1])
+def test_program_example_is_a_program(block: Block) -> None:
+    parse_program(whole(block))
+
+
+def test_program_examples_use_every_key_and_every_form() -> None:
+    programs = [tomllib.loads(whole(block)) for block in blocks("docs/program.md", "toml")]
+    used: set[str] = set()
+
+    def collect(value: Any) -> None:
+        if isinstance(value, dict):
+            used.update(value)
+            for item in value.values():
+                collect(item)
+        elif isinstance(value, list):
+            for item in value:
+                collect(item)
+
+    collect(programs)
+    kinds = (Program, Head, Unit, Expires, Group, Rule, When, Goods, Lines, Award, Cap)
+    wanted = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)}
+    assert wanted <= used
+    rules = [rule for program in programs for rule in program.get("rules", [])]
+    assert {award_form(msgspec.convert(rule["award"], Award)) for rule in rules} == set(AWARD_FORMS.values())
+
+
+def test_program_page_lists_what_is_not_judged_yet() -> None:
+    section = (ROOT / "docs/program.md").read_text().split("## Not judged yet")[1]
+    listed = {key for row in re.findall(r"^\| (`.*`) \|", section, re.MULTILINE) for key in re.findall(r"`(\w+)`", row)}
+    assert listed == set(NOT_YET)
+
+
+def test_dead_letter_codes_are_all_in_the_runbook() -> None:
+    sources = [path for room in ("schemas", "kernels", "streams") for path in (ROOT / room).glob("*.py")]
+    codes = {code for path in sources for code in re.findall(r"Malformed\(\s*\"(\w+)\"", path.read_text())}
+    text = (ROOT / "docs/operations.md").read_text()
+    assert codes
+    assert not {code for code in codes if f"`{code}`" not in text}
+
+
+def modules() -> list[str]:
+    """All but what runs when it is imported, and what would load chDB into this process."""
+    found = [module.name for module in pkgutil.walk_packages(tillstream.__path__, "tillstream.")]
+    return [name for name in found if not name.endswith("__main__") and ".chdb_" not in name]
+
+
+@pytest.mark.parametrize("name", modules())
+def test_examples_in_docstrings_hold(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0

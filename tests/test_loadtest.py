@@ -1,0 +1,105 @@
+"""The load tests run, and what they print is well-formed. Tiny loads: nothing here is a measurement."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtest.contender import Clock, Result
+from loadtest.kernel import Bench
+from loadtest.load import expected_points, prepare
+from loadtest.report import Goal, Report
+from tillstream.schemas.events import SaleEvent, decode
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTENDERS = {"bare", "tillstream", "quix", "faust"}
+
+
+def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command as a user does."""
+    return subprocess.run(
+        [sys.executable, "-m", "loadtest", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+def report_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The JSON object that a test printed; 0 and 1 are both fine: this machine's speed is not what is tested."""
+    assert done.returncode in (0, 1), done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert {"test", "machine", "asked", "figures", "goals", "ok", "notes"} <= report.keys()
+    assert done.returncode == (0 if report["ok"] else 1)
+    assert report["ok"] == all(goal["ok"] for goal in report["goals"])
+    assert report["machine"]["packages"]["tillstream"]
+    return report
+
+
+@pytest.mark.slow
+def test_pipeline_tiny_load_compares_all_contenders(tmp_path: Path) -> None:
+    report = report_of(loadtest("pipeline", "--receipts", "300", "--runs", "1", "--json", "--out", str(tmp_path / "out.json")))
+    assert report["figures"].keys() == CONTENDERS
+    for figures in report["figures"].values():
+        assert figures["median_receipts_per_s"] > 0
+        assert figures["rss_peak_mib"] > 0
+    assert len(report["goals"]) == 3
+    assert json.loads((tmp_path / "out.json").read_text()) == report
+
+
+@pytest.mark.slow
+def test_transport_tiny_load_compares_all_drivers() -> None:
+    report = report_of(loadtest("transport", "--receipts", "300", "--runs", "1", "--json"))
+    assert report["figures"].keys() == {"librdkafka", "aiokafkabatches", "aiokafka"}
+
+
+def test_kernel_tiny_load_gives_rates_and_ratios() -> None:
+    report = report_of(loadtest("kernel", "--receipts", "50", "--runs", "1", "--json"))
+    assert {"kernel", "numpy", "oracle", "columns.gather", "by_receipt", "Poster.post"} <= report["figures"].keys()
+    assert report["figures"]["kernel"]["kernel_is_times_as_fast"] == 1.0
+
+
+def test_bad_usage_ends_with_status_2_and_no_traceback() -> None:
+    done = loadtest("pipeline", "--receipts", "0")
+    assert done.returncode == 2
+    assert "--receipts" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_shows_an_example() -> None:
+    assert "Example: python -m loadtest pipeline" in loadtest("--help").stdout
+
+
+def test_kernel_numpy_and_oracle_agree_on_generated_receipts() -> None:
+    Bench(prepare(60)).compare()
+
+
+def test_load_most_receipts_earn_by_several_rules() -> None:
+    bench = Bench(prepare(200))
+    rules = [len(given) for given in bench.awards[0].by_receipt()]
+    assert sorted(rules)[len(rules) // 4] >= 4
+    assert len(bench.poster.compiled.rules) == 10
+
+
+def test_load_is_routed_and_of_the_size_promised() -> None:
+    records = prepare(100)
+    events = [decode(record.value) for record in records]
+    assert all(isinstance(event, SaleEvent) and len(event.data.lines) == 12 for event in events)
+    assert [event.accountid for event in events] == [record.account for record in records]
+    assert 1_300 <= sum(len(record.value) for record in records) / 100 <= 1_600
+    assert prepare(150)[:100] == records
+    assert expected_points(records) > 0
+
+
+def test_clock_counts_until_all_is_done() -> None:
+    clock = Clock(5)
+    clock.start()
+    assert [clock.add(2), clock.add(3), clock.add(1)] == [False, True, False]
+    assert clock.result is not None
+    assert clock.result.receipts == 5
+
+
+def test_report_missed_goal_is_not_ok() -> None:
+    assert not Report("t", {}, {}, [Goal("g", 3.0, 2.9)], [], []).ok
+    assert Report("t", {}, {}, [Goal("g", 3.0, 3.0)], [], []).ok
+    assert Result(10, 2.0, 1.0, 0.0, 1.0).rate == 5.0
