@@ -29,6 +29,9 @@ from tillstream.schemas.receipts import Return, Sale
 
 LedgerEvent = SaleEvent | ReturnEvent | VoidEvent | TickEvent
 
+EVENTS_OF_NO_OTHER = (SaleEvent, TickEvent)
+"""Events that are about no earlier receipt; a tuple, since a union would be made anew at every look."""
+
 DAYS_MAX = 4_000
 """Local dates whose expiry dates are remembered: ten years of them."""
 
@@ -47,7 +50,7 @@ class Routed:
         self.offset = offset
         self.raw = raw
         self.key = "" if isinstance(event, TickEvent) else key_of(event)
-        self.sale_key = self.key if isinstance(event, SaleEvent | TickEvent) else sale_key_of(event)
+        self.sale_key = self.key if isinstance(event, EVENTS_OF_NO_OTHER) else sale_key_of(event)
 
 
 class Outcome(NamedTuple):
@@ -116,7 +119,7 @@ class Poster:
     def post_sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot) -> Iterator[Outcome]:
         """A sale, then the returns and voids that waited for it, by their time and key, whatever order they came in."""
         digest = digest_of(event)
-        waiting = snapshot.waiting.get(routed.key, {}).copy()
+        waiting = snapshot.waiting[routed.key].copy() if routed.key in snapshot.waiting else {}
         try:
             if (known := snapshot.postings.get(routed.key)) is not None:
                 yield self.known_before(routed, known, digest)
@@ -294,7 +297,7 @@ def is_plain(sale: Sale, account_id: str | None, terms: DayTerms, as_of: str | N
     """
     if account_id is None or (as_of is not None and terms.soonest is not None and terms.soonest < as_of):
         return False
-    return not any(tender.type == "points" for tender in sale.tenders)
+    return "points" not in [tender.type for tender in sale.tenders]
 
 
 def record_in(snapshot: Snapshot, record: Posting | Waiting | Refused) -> bytes:

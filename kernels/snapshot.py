@@ -25,7 +25,7 @@ class Returned(Struct):
 class Snapshot:
     """Accounts, postings by natural key, what came back of sales, and events that wait for their sale.
 
-    `horizon` is the latest local date whose postings are no longer held here; None: all are.
+    `new_expiries` names, per date, accounts that hold points which expire on it and may not have held any before. `horizon` is the latest local date whose postings are no longer held here; None: all are.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -35,7 +35,7 @@ class Snapshot:
         self.postings: dict[str, bytes] = {}
         self.returned: dict[str, Returned] = {}
         self.waiting: dict[str, dict[str, bytes]] = {}
-        self.known_expiries: dict[str, set[str]] = {}
+        self.new_expiries: dict[str, set[str]] = {}
         self.changed_accounts: set[str] = set()
         self.new_postings: dict[str, str] = {}
         self.changed_returned: set[str] = set()
@@ -90,7 +90,10 @@ class Snapshot:
             if holding is None:
                 holding = units[unit] = Holding()
             expiry = expiries[unit] or NEVER
-            holding.credits[expiry] = holding.credits.get(expiry, 0) + earned
+            if expiry not in holding.credits:
+                holding.credits[expiry] = 0
+                self._note_expiry(expiry, account_id)
+            holding.credits[expiry] += earned
             holding.balance += earned
         if points:
             self.changed_accounts.add(account_id)
@@ -100,9 +103,15 @@ class Snapshot:
         self.postings[posting_id] = raw
         self.new_postings[posting_id] = day
 
+    def _note_expiry(self, expiry: str, account_id: str) -> None:
+        if expiry != NEVER:
+            self.new_expiries.setdefault(expiry, set()).add(account_id)
+
     def _move(self, posting: Posting) -> None:
         units = self.units(posting.account_id or "")
         for entries in posting.entries:
+            if entries.spent_on is None and entries.kind != "expiry":
+                self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
             move(units, entries)
         if posting.entries:
             self.changed_accounts.add(posting.account_id or "")

@@ -101,7 +101,8 @@ class Directory:
     async def find_or_park(self, parkings: Iterable[Parking], *, history_asked: bool = False) -> list[Found]:
         """Where each return's sale is: see `Found`."""
         answers = await self._all(
-            ("FCALL", "tillstream_find_or_park", 4, *parked_keys(p.sale_key), horizon_key(p.sale_key), *p, int(history_asked)) for p in parkings
+            ("FCALL", "tillstream_find_or_park", 4, *parked_keys(sale), horizon_key(sale), sale, key, event, int(history_asked))
+            for sale, key, event in parkings
         )
         return [Found("parked") if a is None else Found("history") if a == 0 else Found("account", a.decode()) for a in answers]
 

@@ -15,58 +15,42 @@
 
 local CHUNK = 1000  -- Lua's stack takes some 8,000 arguments at once.
 
-local function hset_all(key, args, first, pairs_n)
-  local last = first + 2 * pairs_n - 1
-  for from = first, last, 2 * CHUNK do
-    redis.call('HSET', key, unpack(args, from, math.min(from + 2 * CHUNK - 1, last)))
+local function hset_all(key, list)
+  for from = 1, #list, 2 * CHUNK do
+    redis.call('HSET', key, unpack(list, from, math.min(from + 2 * CHUNK - 1, #list)))
   end
-  return last + 1
 end
 
-local function sadd_all(prefix, index, args, first, groups_n)
-  local at = first
-  for _ = 1, groups_n do
-    local date, members_n = args[at], tonumber(args[at + 1])
+local function sadd_all(prefix, index, groups)
+  for _, group in ipairs(groups) do
+    local date, members = group[1], group[2]
     redis.call('ZADD', index, (string.gsub(date, '-', '')), date)
-    local last = at + 1 + members_n
-    for from = at + 2, last, CHUNK do
-      redis.call('SADD', prefix .. date, unpack(args, from, math.min(from + CHUNK - 1, last)))
+    for from = 1, #members, CHUNK do
+      redis.call('SADD', prefix .. date, unpack(members, from, math.min(from + CHUNK - 1, #members)))
     end
-    at = last + 1
   end
-  return at
 end
 
 -- Applies a batch if the partition still stands where the writer believes it does: KEYS meta, accounts, postings, returned, waiting;
--- ARGV: tag, previous offset, new offset, ledger offset, as_of, then counted lists: accounts (id, JSON), postings (key, record),
--- returned (key, JSON), waiting (key, JSON; empty: nobody waits any more), days (date, n, keys ...), expiries (date, n, account ids ...).
+-- ARGV: tag, previous offset, new offset, ledger offset, as_of, and one MessagePack of six lists: accounts {id, JSON, ...}, postings {key,
+-- record, ...}, returned {key, JSON, ...}, waiting {key, JSON, ...} (empty: nobody waits any more), days {{date, {key, ...}}, ...}, expiries
+-- {{date, {account id, ...}}, ...}. One argument, since a client takes longer to pack ten thousand than Redis to unpack them.
 -- Gives {1, new offset}, or {0, the offset that it stands at} and changes nothing.
 local function apply(keys, args)
-  local meta = keys[1]
+  local meta, tag = keys[1], args[1]
   local stands = redis.call('HGET', meta, 'offset') or '-1'
   if stands ~= args[2] then return {0, tonumber(stands)} end
-  local tag, at = args[1], 6
-  for place = 2, 4 do
-    local pairs_n = tonumber(args[at])
-    at = at + 1
-    if pairs_n > 0 then at = hset_all(keys[place], args, at, pairs_n) end
+  local accounts, postings, returned, waiting, days, expiries = unpack(cmsgpack.unpack(args[6]))
+  hset_all(keys[2], accounts)
+  hset_all(keys[3], postings)
+  hset_all(keys[4], returned)
+  for at = 1, #waiting, 2 do
+    if waiting[at + 1] == '' then redis.call('HDEL', keys[5], waiting[at])
+    else redis.call('HSET', keys[5], waiting[at], waiting[at + 1]) end
   end
-  local waiting_n = tonumber(args[at])
-  at = at + 1
-  for _ = 1, waiting_n do
-    if args[at + 1] == '' then redis.call('HDEL', keys[5], args[at])
-    else redis.call('HSET', keys[5], args[at], args[at + 1]) end
-    at = at + 2
-  end
-  local days_n = tonumber(args[at])
-  local day_at = at + 1
-  for _ = 1, days_n do
-    redis.call('HSET', tag .. ':dayledger', args[day_at], args[4])
-    day_at = day_at + 2 + tonumber(args[day_at + 1])
-  end
-  at = sadd_all(tag .. ':day:', tag .. ':days', args, at + 1, days_n)
-  local expiries_n = tonumber(args[at])
-  sadd_all(tag .. ':expiry:', tag .. ':expiries', args, at + 1, expiries_n)
+  for _, day in ipairs(days) do redis.call('HSET', tag .. ':dayledger', day[1], args[4]) end
+  sadd_all(tag .. ':day:', tag .. ':days', days)
+  sadd_all(tag .. ':expiry:', tag .. ':expiries', expiries)
   redis.call('HSET', meta, 'offset', args[3], 'ledger', args[4], 'as_of', args[5])
   return {1, tonumber(args[3])}
 end

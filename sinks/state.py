@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tillstream.kernels.holdings import NEVER, Units
+from tillstream.kernels.holdings import Units
 
 from tillstream.kernels.posting import Routed
 from tillstream.kernels.snapshot import Returned, Snapshot
@@ -25,6 +25,7 @@ RETURNED_MARK = "r:"
 """In a day's set: what came back of this sale was last changed on that day."""
 
 _encode = msgspec.json.Encoder().encode
+_pack = msgspec.msgpack.Encoder().encode
 _units = msgspec.json.Decoder(Units)
 _returned = msgspec.json.Decoder(Returned)
 _waiting = msgspec.json.Decoder(dict[str, str])
@@ -104,7 +105,6 @@ class StateStore:
         snapshot.waiting = {
             name: {key: event.encode() for key, event in _waiting.decode(raw).items()} for name, raw in found[3].items()
         }
-        snapshot.known_expiries = {name: expiries_of(units) for name, units in snapshot.accounts.items()}
         return Loaded(snapshot, standing)
 
     async def apply(self, partition: int, snapshot: Snapshot, before: Standing, after: Standing) -> None:
@@ -114,7 +114,7 @@ class StateStore:
             Fenced: the partition does not stand at `before`; nothing was changed.
         """
         names = keys(partition)
-        arguments = [tag(partition), before.offset, after.offset, after.ledger, after.as_of or "", *changes(snapshot)]
+        arguments = [tag(partition), before.offset, after.offset, after.ledger, after.as_of or "", changes(snapshot)]
         done, offset = await self.client.fcall("tillstream_apply", len(names), *names, *arguments)
         if not done:
             raise Fenced(partition, offset)
@@ -174,47 +174,29 @@ def present(names: Sequence[str], values: Sequence[bytes | None]) -> Iterator[tu
     return ((name, value) for name, value in zip(names, values, strict=True) if value is not None)
 
 
-def expiries_of(units: Units) -> set[str]:
-    """The dates on which points of an account expire."""
-    return {expiry for holding in units.values() for expiry in holding.credits if expiry != NEVER}
-
-
-def changes(snapshot: Snapshot) -> Iterator[Any]:
-    """The counted lists that `tillstream_apply` takes (see state.lua)."""
+def changes(snapshot: Snapshot) -> bytes:
+    """The six lists that `tillstream_apply` takes (see state.lua), in one MessagePack; of strings, since Redis's Lua reads no `bin`."""
     accounts = sorted(snapshot.changed_accounts)
-    yield from counted(((name, _encode(snapshot.accounts[name])) for name in accounts), len(accounts))
-    yield from counted(((key, snapshot.postings[key]) for key in snapshot.new_postings), len(snapshot.new_postings))
     returned = sorted(snapshot.changed_returned)
-    yield from counted(((key, _encode(snapshot.returned[key])) for key in returned), len(returned))
     waiting = sorted(snapshot.changed_waiting)
-    yield from counted(((key, waiting_text(snapshot, key)) for key in waiting), len(waiting))
     days: dict[str, list[str]] = defaultdict(list)
     for key, day in snapshot.new_postings.items():
         days[day].append(key)
     for key in returned:
         days[snapshot.returned[key].day].append(RETURNED_MARK + key)
-    yield from grouped(days)
-    expiries: dict[str, list[str]] = defaultdict(list)
-    for name in accounts:
-        for date in sorted(expiries_of(snapshot.accounts[name]) - snapshot.known_expiries.get(name, set())):
-            expiries[date].append(name)
-    yield from grouped(expiries)
+    return _pack(
+        (
+            list(chain.from_iterable((name, _encode(snapshot.accounts[name]).decode()) for name in accounts)),
+            list(chain.from_iterable((key, snapshot.postings[key].decode()) for key in snapshot.new_postings)),
+            list(chain.from_iterable((key, _encode(snapshot.returned[key]).decode()) for key in returned)),
+            list(chain.from_iterable((key, waiting_text(snapshot, key)) for key in waiting)),
+            list(days.items()),
+            [(date, sorted(names)) for date, names in snapshot.new_expiries.items()],
+        )
+    )
 
 
-def waiting_text(snapshot: Snapshot, key: str) -> bytes:
+def waiting_text(snapshot: Snapshot, key: str) -> str:
     """The events waiting for a sale, by natural key; empty: none any more."""
     waiting = snapshot.waiting.get(key)
-    return _encode({name: event.decode() for name, event in waiting.items()}) if waiting else b""
-
-
-def counted(pairs: Iterable[tuple[str, bytes]], count: int) -> Iterator[Any]:
-    yield count
-    yield from chain.from_iterable(pairs)
-
-
-def grouped(groups: dict[str, list[str]]) -> Iterator[Any]:
-    yield len(groups)
-    for name, members in groups.items():
-        yield name
-        yield len(members)
-        yield from members
+    return _encode({name: event.decode() for name, event in waiting.items()}).decode() if waiting else ""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.ledger import Posting, Refused, Waiting, decode_record
 from tillstream.sinks.state import Standing, StateStore
 from tillstream.streams.topics import LEDGER
@@ -54,25 +55,34 @@ class Recovery:
         """One step of the replay; where the partition stands afterwards."""
         records = [record for _, record in tail.records]
         postings = [record for record in records if isinstance(record, Posting)]
+        named = [record.posting_id if isinstance(record, Posting) else record.sale_id for record in records]
         snapshot, before = await self.state.load_keys(
             partition,
             {posting.account_id for posting in postings if posting.account_id is not None},
-            [posting.posting_id for posting in postings],
+            named,
             [posting.reverses_posting for posting in postings if posting.reverses_posting],
-            [record.posting_id if isinstance(record, Posting) else record.sale_id for record in records],
+            named,
         )
         for raw, record in tail.records:
-            if isinstance(record, Posting):
-                known = seen_ticks if record.kind == "tick" else snapshot.postings
-                if record.posting_id in known:
-                    continue
-                if record.kind == "tick":
-                    seen_ticks.add(record.posting_id)
-            snapshot.apply(record, raw)
+            if not is_repeated(record, snapshot, seen_ticks):
+                snapshot.apply(record, raw)
         closed = [record.offset for record in records if isinstance(record, Waiting) or record.closes]
         after = Standing(max([standing.offset, *closed]), tail.last, snapshot.as_of)
         await self.state.apply(partition, snapshot, before, after)
         return after
+
+
+def is_repeated(record: Posting | Waiting | Refused, snapshot: Snapshot, seen_ticks: set[str]) -> bool:
+    """Whether the snapshot has the effect of `record` already; ticks, which leave no posting behind, are noted in `seen_ticks`."""
+    if isinstance(record, Waiting):
+        return record.sale_id in snapshot.postings  # It waits no more.
+    if isinstance(record, Refused):
+        return False
+    if record.kind != "tick":
+        return record.posting_id in snapshot.postings
+    seen = record.posting_id in seen_ticks
+    seen_ticks.add(record.posting_id)
+    return seen
 
 
 def read_ledger(settings: Mapping[str, Any], partition: int, first: int) -> Iterator[Message]:

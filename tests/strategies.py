@@ -10,10 +10,15 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
+from hypothesis import Phase
+
 from tillstream.kernels.posting import Outcome, Poster, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record
+
+UNSHRUNK = (Phase.explicit, Phase.generate)
+"""For tests on whole programs and histories: shrinking one takes minutes and does not make it plainer; its blob replays it."""
 
 Program = dict[str, Any]
 Event = dict[str, Any]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.reference import Overflow, earn
-from tests.strategies import Event, Program, program_text, random_program, random_sale, raw_of
+from tests.strategies import UNSHRUNK, Event, Program, program_text, random_program, random_sale, raw_of
 from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.rules import Bits, CompiledRules
@@ -50,7 +50,7 @@ def agree(program: Program, sales: Sequence[Event]) -> int:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=150)
+@settings(max_examples=150, phases=UNSHRUNK)
 def test_any_program_on_any_receipts_gives_what_the_oracle_gives(random: Random) -> None:
     program = random_program(random)
     agree(program, [random_sale(random, n, huge=random.random() < 0.3) for n in range(3)])
@@ -102,6 +102,16 @@ def test_parts_withdrawn_by_a_better_rival_do_not_count() -> None:
     sale["data"] |= {"lines": [{"line_no": n, "sku": "x", "quantity_milli": 1000, "amount": 5} for n in range(3)], "tenders": []}
     awards = awards_of(program, [sale])[1]
     assert awards.parts_count == sum(len(places) for _, _, _, places, _ in awards.by_receipt()[0]) == 3
+
+
+def test_rule_that_lost_its_group_gives_nothing_to_multiply() -> None:
+    rules: list[dict[str, Any]] = [{"id": f"r{n}", "group": "g", "award": {"fixed": n}} for n in range(1, 4)]
+    rules += [{"id": f"twice{n}", "award": {"multiply": 2, "of": f"r{n}"}} for n in range(1, 4)]
+    program = random_program(Random(2)) | {"groups": {"g": {"stacking": "best"}}, "rules": rules}
+    sale = random_sale(Random(9), lines_max=3)
+    sale["data"] |= {"lines": [{"line_no": n, "sku": "x", "quantity_milli": 1000, "amount": 5} for n in range(3)], "tenders": []}
+    agree(program, [sale])
+    assert [row for row, *_ in awards_of(program, [sale])[1].by_receipt()[0]] == [2, 5]
 
 
 def test_bits_stay_right_when_they_start_afresh(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.reference import replay
 from tests.strategies import (
+    UNSHRUNK,
     Event,
     Program,
     envelope,
@@ -93,7 +94,7 @@ def conserved(snapshot: Snapshot) -> None:
 
 
 @given(st.randoms(use_true_random=False))
-@settings(max_examples=60)
+@settings(max_examples=60, phases=UNSHRUNK)
 def test_history_in_any_order_comes_to_what_the_oracle_says(random: Random) -> None:
     program, poster = random_poster(random)
     voids = random.random() < 0.5
@@ -182,7 +183,7 @@ def test_plain_sales_are_written_as_the_schema_encodes_them(seed: int, monkeypat
     if not any("of" in rule["award"] for rule in program["rules"]):
         random.choice(program["rules"])["unit"] = "stars"
     poster = Poster(parse_program(program_text(program)))
-    history = random_history(random, 12, ticks=True)
+    history = random_history(random, 12, ticks=True) + [random_sale(random, 100 + n, 60, huge=True) for n in range(5)]
     for number, event in enumerate(history):
         if event["type"] == "receipt.sale":
             event["id"] += random.choice(["", '"', "\\", "\u00e9\u2028", "\x00\x1f\x7f", "\U0001f600"])

@@ -132,6 +132,7 @@ def wide(accounts: int) -> Snapshot:
         name = f"m{number}"
         snapshot.accounts[name] = {"points": Holding(credits={"2026-04-01": number}, balance=number)}
         snapshot.changed_accounts.add(name)
+    snapshot.new_expiries["2026-04-01"] = set(snapshot.accounts)
     snapshot.waiting["sale"] = {"return": b'{"x":"\xc5\xbc"}'}
     snapshot.changed_waiting.add("sale")
     return snapshot
@@ -195,6 +196,7 @@ def test_odd_account_ids_and_their_indexes_come_back_as_they_were(server: RedisS
             snapshot.changed_accounts.add(name)
             snapshot.waiting[name] = {name: f'{{"id":"{number}"}}'.encode()}
             snapshot.changed_waiting.add(name)
+        snapshot.new_expiries["2026-05-01"] = set(ODD_IDS)
         await store.apply(2, snapshot, EMPTY, Standing(4, 4, None))
         loaded = (await store.load_keys(2, ODD_IDS, ODD_IDS, ODD_IDS, ODD_IDS)).snapshot
         assert_same(loaded, snapshot)
@@ -206,9 +208,8 @@ def test_odd_account_ids_and_their_indexes_come_back_as_they_were(server: RedisS
 
 def test_expiry_index_knows_what_is_due_and_forgets_what_was_dealt_with(server: RedisServer) -> None:
     def earned(snapshot: Snapshot, name: str, *dates: str) -> Snapshot:
-        holding = snapshot.units(name).setdefault("points", Holding())
-        holding.credits |= dict.fromkeys(dates, 5)
-        snapshot.changed_accounts.add(name)
+        for date in dates:
+            snapshot.credit(name, [("points", 5)], {"points": date or None})
         return snapshot
 
     async def scenario(store: StateStore) -> None:
