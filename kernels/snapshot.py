@@ -25,7 +25,8 @@ class Returned(Struct):
 class Snapshot:
     """Accounts, postings by natural key, what came back of sales, and events that wait for their sale.
 
-    `new_expiries` names, per date, accounts that hold points which expire on it and may not have held any before. `horizon` is the latest local date whose postings are no longer held here; None: all are.
+    `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
+    hold points which expire on it and may not have held any before.
     """
 
     def __init__(self, as_of: str | None = None) -> None:

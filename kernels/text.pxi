@@ -40,7 +40,7 @@ cdef inline void text_integer(Text* text, int64_t value) noexcept nogil:
     while True:
         rest = value // 10
         at -= 1
-        digits[at] = <char> (48 + value - 10 * rest)
+        digits[at] = <char> (48 + (value - 10 * rest))
         value = rest
         if value == 0:
             break

@@ -35,7 +35,9 @@ class SaleWriter:
     def __init__(self, version: str) -> None:
         self.behind_day = b'","program_version":' + _encode(version) + b","
 
-    def values(self, posting_id: bytes, digest: bytes, account_id: str, offset: int, event: SaleEvent, day: bytes) -> list[bytes | str | int]:
+    def values(
+        self, posting_id: bytes, digest: bytes, account_id: str, offset: int, event: SaleEvent, day: bytes
+    ) -> list[bytes | str | int]:
         """The record up to its lines, for `Awards.record`."""
         occurred_at = event.data.issued_at.isoformat().encode()
         return [

@@ -7,15 +7,13 @@ read; the idempotency key is that offset. A refused call means that another writ
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
 from tillstream.kernels.holdings import Units
-
 from tillstream.kernels.posting import Routed
 from tillstream.kernels.snapshot import Returned, Snapshot
-
 from tillstream.sinks.redis import Redis
 
 TICK_ACCOUNTS_MAX = 5_000

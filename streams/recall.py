@@ -13,7 +13,7 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.keys import sale_key_of
-from tillstream.schemas.events import Malformed, ROUTED_BYTES_MAX, ReturnEvent, SaleEvent, VoidEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, VoidEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.writer import Record

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
 from tillstream.kernels.posting import Poster
@@ -21,7 +22,10 @@ from tillstream.streams.identify import Identify
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.stats import Stats
+from tillstream.streams.topics import LEDGER
 from tillstream.streams.window import Window
+
+ANSWER_S = 15.0
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -113,8 +117,22 @@ class HistoryRuntime:
         await self.routes.start()
         turn = asyncio.Lock()
         identify = Identify(Directory(self.redis), self.routes, settings.identity_key, settings.partitions)
-        self.history = HistoryAgent(History(client, settings.history_rows), StateStore(self.redis), turn)
+        self.state = StateStore(self.redis)
+        self.history = HistoryAgent(History(client, settings.history_rows), self.state, turn)
         self.recall = Recall(Archive(client), identify, turn)
+
+    async def note_written(self, partitions: list[int]) -> None:
+        """Tells Redis, which may have been emptied since, how far ClickHouse has the ledger."""
+        for place in await asyncio.to_thread(self._committed, partitions):
+            if place.offset > 0:
+                await self.state.note_history(place.partition, place.offset - 1)
+
+    def _committed(self, partitions: list[int]) -> list[TopicPartition]:
+        consumer = Consumer({"bootstrap.servers": self.settings.kafka, "group.id": "tillstream-history", "enable.auto.commit": False})
+        try:
+            return consumer.committed([TopicPartition(LEDGER, partition) for partition in partitions], timeout=ANSWER_S)
+        finally:
+            consumer.close()
 
     async def stop(self) -> None:
         """Ends after the appends in progress."""

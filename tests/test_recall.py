@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from tillstream.config import Config
 from tillstream.embedded.system import System
 from tillstream.installation import PARTITIONS, SESSION_MS, WorkerProcess

@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 import pytest
+
 from tillstream.schemas import events as schema
 from tillstream.sources import complete_journey, faults, generated
 
@@ -70,8 +71,8 @@ def plain_sales(count: int) -> Iterator[Event]:
 
 def journey_package(folder: Path, rows: list[dict[str, Any]]) -> None:
     """A package of the shape of the real one, with a few rows in it."""
-    import pyarrow as pa  # noqa: PLC0415 - it is in the optional extra, and this file is imported without it too.
-    import pyarrow.parquet as pq  # noqa: PLC0415
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
     data = folder / "tiny_journey" / "data"
     data.mkdir(parents=True)

@@ -69,7 +69,7 @@ def main(port: int, path: Path) -> None:
     """
     # Loading chDB takes a second and 220 MB, which the program that only launches this process should not pay.
     try:
-        from tillstream.embedded.chdb_http import serve  # noqa: PLC0415
+        from tillstream.embedded.chdb_http import serve
 
         asyncio.run(serve(path, port, os.environ.get(INSTANCE_VARIABLE, "")))
     except (ImportError, OSError, RuntimeError) as error:
