@@ -1,5 +1,6 @@
 """The directory in Redis: which account an identity leads to, which account every delivery of a receipt goes to, and parked returns.
 
+    tillstream:members     last offset of `members` that the identity index has
     {i7}:identities        hash  identity hash -> member id
     {r7}:claims            hash  natural key of a sale -> account id ('': anonymous)
     {r7}:parked            set   natural keys of sales that returns wait for
@@ -16,6 +17,9 @@ from datetime import date
 from typing import Any, Literal, NamedTuple
 
 from tillstream.sinks.redis import SLOTS, Redis
+
+MEMBERS_KEY = "tillstream:members"
+"""The last offset of `members` that the identity index has; not there: the directory was never filled, or has been emptied."""
 
 CLAIMS_PER_CALL = 2_000
 """Bounds the arguments of one function call."""
@@ -78,6 +82,15 @@ class Directory:
             ("HSET", f"{{i{slot}}}:identities", *(part for name in names for part in (name, members[name])))
             for slot, names in by_slot(members).items()
         )
+
+    async def members_offset(self) -> int | None:
+        """The last offset of `members` that the index has, -1 for none; None: the directory is empty and must be restored."""
+        offset = await self.client.get(MEMBERS_KEY)
+        return None if offset is None else int(offset)
+
+    async def note_members(self, offset: int) -> None:
+        """Notes how far the index has `members`."""
+        await self.client.set(MEMBERS_KEY, offset)
 
     async def claim(self, claimings: Mapping[str, Claiming]) -> dict[str, Claim]:
         """Claims sales, by natural key, for accounts; gives the claim that stands for each, which may be an earlier one."""

@@ -20,7 +20,7 @@ COMMIT_S = 30.0
 
 QUEUE_FULL_S = 0.5
 
-TRANSACTION_MS = 30_000
+TRANSACTION_MS = 10_000
 """A dead worker's open transaction holds up readers for this long."""
 
 PRODUCER = {
@@ -72,7 +72,7 @@ class Writer:
     def __init__(self, settings: dict[str, Any], transactional_id: str | None = None) -> None:
         transactional = {"transactional.id": transactional_id, "transaction.timeout.ms": TRANSACTION_MS} if transactional_id else {}
         # What is given up must not arrive later; librdkafka would try for five minutes.
-        patience = {"message.timeout.ms": int(COMMIT_S * 1000)}
+        patience = {"message.timeout.ms": TRANSACTION_MS if transactional_id else int(COMMIT_S * 1000)}
         self.producer = Producer({**PRODUCER, **patience, **settings, **transactional})
         self.transactional = transactional_id is not None
         self.queue: asyncio.Queue[_Append | None] = asyncio.Queue(GROUP_MAX)

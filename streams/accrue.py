@@ -24,7 +24,7 @@ from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
-from tillstream.streams.identify import deadletter
+from tillstream.streams.identify import as_sent, deadletter
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
@@ -148,4 +148,4 @@ def refusals(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:
     """Dead letters, with the bytes of the event itself also where it had waited for another."""
     for outcome in outcomes:
         if outcome.problem is not None:
-            yield deadletter(outcome.problem, fetched.message_at(outcome.routed.offset), outcome.routed.raw)
+            yield deadletter(outcome.problem, fetched.message_at(outcome.routed.offset), as_sent(outcome.routed.raw, outcome.routed.event))

@@ -67,12 +67,15 @@ def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
 
     async def recover(assigned: set[TP]) -> Mapping[TP, int]:
         await runtime.start()
-        return {tp: await runtime.recovery.recover(tp.partition) for tp in assigned if tp.topic == TRANSACTIONS}
+        offsets = {tp: await runtime.recover(tp.partition) for tp in assigned if tp.topic == TRANSACTIONS}
+        enrolled = await runtime.directory.members_offset()
+        return offsets | {tp: (-1 if enrolled is None else enrolled) + 1 for tp in assigned if tp.topic == MEMBERS}
 
     transport.assignment_hooks.append(recover)
 
     @app.on_before_shutdown.connect
     async def stop(*_: Any, **__: Any) -> None:
+        await transport.consumer.wait_empty()
         await runtime.stop()
 
     @app.timer(interval=STATS_EVERY_S)
@@ -124,4 +127,5 @@ def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -
 
     @app.on_before_shutdown.connect
     async def stop(*_: Any, **__: Any) -> None:
+        await transport.consumer.wait_empty()
         await runtime.stop()

@@ -34,6 +34,8 @@ class Enrol:
         await self.directory.enrol(members)
         if letters:
             await self.writer.append(letters)
+        if messages:
+            await self.directory.note_members(messages[-1].offset() or 0)
 
 
 def identities_of(raw: bytes, identity_key: str) -> dict[str, str]:

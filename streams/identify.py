@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Message
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from tillstream.kernels.identities import account_of, identity_hash
 from tillstream.kernels.keys import digest_of, key_of, occurred, sale_key_of
@@ -183,17 +183,19 @@ def transaction(a: Arrived, account: str, recalled: str | None = None) -> Record
     """
     event: ReceiptEvent = a.event  # type: ignore[assignment]
     key = account or sale_key_of(event)
-    extension = b"" if recalled is None else b'"recalled":' + _encode(recalled) + b","
-    return Record(TRANSACTIONS, key.encode(), with_account(a.raw, account or None, extension), timestamp_ms=a.timestamp_ms)
+    routed = with_account(a.raw, account or None, recalled_attribute(recalled))
+    return Record(TRANSACTIONS, key.encode(), routed, timestamp_ms=a.timestamp_ms)
 
 
-def without_account(raw: bytes, account: str | None) -> bytes:
-    """The event as it came in: undoes `with_account`, which alone puts the attribute in front.
+def as_sent(raw: bytes, event: Event) -> bytes:
+    """The event as it came in: undoes `with_account`, which alone puts attributes in front."""
+    if isinstance(event.accountid, UnsetType):
+        return raw
+    return b"{" + raw[len(ACCOUNT) + len(_encode(event.accountid)) + 1 + len(recalled_attribute(event.recalled)) :]
 
-    >>> without_account(with_account(b'{"id": "e1"}', 'a,"b'), 'a,"b')
-    b'{"id": "e1"}'
-    """
-    return b"{" + raw[len(ACCOUNT) + len(_encode(account)) + 1 :]
+
+def recalled_attribute(recalled: str | None) -> bytes:
+    return b"" if recalled is None else b'"recalled":' + _encode(recalled) + b","
 
 
 def with_account(raw: bytes, account: str | None, extension: bytes = b"") -> bytes:

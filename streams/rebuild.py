@@ -1,12 +1,16 @@
 """Redis from Kafka, from nothing: balances from the ledger, claims from `transactions`, identities from `members`, parked returns (G5)."""
 
-from collections.abc import Iterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import date
+from itertools import islice
 from typing import Any
+
+from confluent_kafka import Message
 
 from tillstream.kernels.keys import sale_key_of
 from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, SaleEvent, decode
-from tillstream.sinks.directory import Claiming, Directory, Parking
+from tillstream.sinks.directory import MEMBERS_KEY, Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore, tag
 from tillstream.streams.enrol import identities_of
@@ -20,23 +24,31 @@ DELETE_MAX = 500
 
 
 async def rebuild(client: Redis, kafka: Mapping[str, Any], partitions: int, identity_key: str) -> dict[str, int]:
-    """Empties our keys and fills them again; the number of accounts, ledger records and claims."""
+    """Empties our keys and fills them again; the number of accounts, ledger records, claims and identities."""
     await empty(client, partitions)
-    state, directory = StateStore(client), Directory(client)
-    members = await enrol_all(directory, kafka, identity_key)
-    claims = sum([await claim_all(directory, kafka, partition) for partition in range(partitions)])
-    await park_all(directory, kafka)
+    state = StateStore(client)
+    counts = await restore_directory(Directory(client), kafka, partitions, identity_key)
     recovery = Recovery(state, kafka)
     for partition in range(partitions):
         await recovery.recover(partition)
     accounts = sum([await client.hlen(f"{tag(partition)}:accounts") for partition in range(partitions)])
     records = sum([await client.hlen(f"{tag(partition)}:postings") for partition in range(partitions)])
-    return {"accounts": accounts, "records": records, "claims": claims, "identities": members}
+    return {"accounts": accounts, "records": records, **counts}
+
+
+async def restore_directory(directory: Directory, kafka: Mapping[str, Any], partitions: int, identity_key: str) -> dict[str, int]:
+    """Identities, claims and parked returns; a worker that finds none of them does it before it takes any record."""
+    identities = await enrol_all(directory, kafka, identity_key)
+    claims = sum([await claim_all(directory, kafka, partition, 0) for partition in range(partitions)])
+    await park_all(directory, kafka)
+    # The agent takes `members` from its beginning once more, which changes nothing: it may have grown since.
+    await directory.note_members(-1)
+    return {"claims": claims, "identities": identities}
 
 
 async def empty(client: Redis, partitions: int) -> None:
     """Deletes our keys and no others."""
-    ours = ["{i*}:identities", "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]
+    ours = [MEMBERS_KEY, "{i*}:identities", "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]
     for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), *ours]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)
@@ -45,7 +57,7 @@ async def empty(client: Redis, partitions: int) -> None:
 async def enrol_all(directory: Directory, kafka: Mapping[str, Any], identity_key: str) -> int:
     """The identity index from `members`."""
     enrolled = 0
-    for rows in batches(read_topic(kafka, MEMBERS, 0, 0)):
+    async for rows in batches(read_topic(kafka, MEMBERS, 0, 0)):
         identities: dict[str, str] = {}
         for raw in rows:
             if isinstance(decode(raw), EnrolledEvent | IdentityAddedEvent):
@@ -55,10 +67,10 @@ async def enrol_all(directory: Directory, kafka: Mapping[str, Any], identity_key
     return enrolled
 
 
-async def claim_all(directory: Directory, kafka: Mapping[str, Any], partition: int) -> int:
-    """The claims of sales, as `transactions` shows where they went."""
+async def claim_all(directory: Directory, kafka: Mapping[str, Any], partition: int, first: int) -> int:
+    """The claims of sales, as `transactions` shows from offset `first` on where they went."""
     claims = 0
-    for rows in batches(read_topic(kafka, TRANSACTIONS, partition, 0)):
+    async for rows in batches(read_topic(kafka, TRANSACTIONS, partition, first)):
         sales: dict[str, Claiming] = {}
         for raw in rows:
             event = decode(raw, ROUTED_BYTES_MAX)
@@ -72,19 +84,27 @@ async def claim_all(directory: Directory, kafka: Mapping[str, Any], partition: i
 async def park_all(directory: Directory, kafka: Mapping[str, Any]) -> None:
     """Returns whose sale is not known; the records of those that have gone on are tombstones."""
     parked: dict[str, bytes] = {}
-    for message in read_topic(kafka, PARKED, 0, 0):
+    async for message in in_thread(read_topic(kafka, PARKED, 0, 0)):
         key, value = (message.key() or b"").decode(), message.value()
         if value is None:
             parked.pop(key, None)
         else:
             parked[key] = value
-    await directory.find_or_park(Parking(*key.split("/"), event) for key, event in parked.items())
+    parkings = [(key.partition("/"), event) for key, event in parked.items()]
+    await directory.find_or_park(Parking(sale, key, event) for (sale, _, key), event in parkings)
 
 
-def batches(messages: Iterator[Any]) -> Iterator[list[bytes]]:
+async def in_thread(messages: Iterator[Message]) -> AsyncIterator[Message]:
+    """Reads in a thread, some at a time: the event loop has a rebalance to see to."""
+    while some := await asyncio.to_thread(lambda: list(islice(messages, ROWS_MAX))):
+        for message in some:
+            yield message
+
+
+async def batches(messages: Iterator[Message]) -> AsyncIterator[list[bytes]]:
     """Values that are events, some at a time."""
     rows: list[bytes] = []
-    for message in messages:
+    async for message in in_thread(messages):
         raw = message.value()
         if raw and is_event(raw):
             rows.append(raw)

@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Sequence
 
 from confluent_kafka import Message
-from msgspec import UNSET
 
 from tillstream.kernels.keys import sale_key_of
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, VoidEvent, decode
@@ -18,7 +17,7 @@ from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.writer import Record
 from tillstream.streams.history import patiently
-from tillstream.streams.identify import Arrived, Identify, deadletter, transaction, without_account
+from tillstream.streams.identify import Arrived, Identify, as_sent, deadletter, transaction
 
 
 class Recall:
@@ -61,9 +60,7 @@ def read(message: Message) -> Arrived:
     event = decode(raw, ROUTED_BYTES_MAX)
     if not isinstance(event, SaleEvent | ReturnEvent | VoidEvent):
         raise Malformed("misplaced", "$.type", "only receipts belong on the topic `recall`")
-    if event.accountid is not UNSET:
-        raw = without_account(raw, event.accountid)
-    return Arrived(event, raw, message.timestamp()[1])
+    return Arrived(event, as_sent(raw, event), message.timestamp()[1])
 
 
 def sale_among(records: Sequence[bytes]) -> Posting | None:

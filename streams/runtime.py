@@ -19,6 +19,7 @@ from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.rebuild import claim_all, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.stats import Stats
@@ -72,11 +73,21 @@ class Runtime:
         self.ledger = Writer(kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.routes.start()
         await self.ledger.start()
+        if await directory.members_offset() is None:
+            await restore_directory(directory, kafka, settings.partitions, settings.identity_key)
+        self.state, self.directory, self.kafka = state, directory, kafka
         self.recovery = Recovery(state, kafka)
         self.identify = Identify(directory, self.routes, settings.identity_key, settings.partitions)
         self.enrol = Enrol(directory, self.routes, settings.identity_key)
         self.accrue = Accrue(self.poster, state, self.ledger, self.stats)
         self.window = Window(state, directory, settings.receipt_window_days)
+
+    async def recover(self, partition: int) -> int:
+        """Brings Redis up to the ledger and to the claims of one partition; gives the source offset to go on from."""
+        before = await self.state.standing(partition)
+        go_on = await self.recovery.recover(partition)
+        await claim_all(self.directory, self.kafka, partition, before.offset + 1)
+        return go_on
 
     async def publish_stats(self) -> None:
         """Lets operators and `demo` see how far this worker is."""

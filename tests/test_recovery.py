@@ -177,7 +177,7 @@ def test_crash_at_every_single_step_ends_in_the_same_state(here: Stage, monkeypa
         async with line(here, every_second()) as run:
             await run.route()
             await run.post()
-            assert run.crashed > 20
+            assert run.crashed > 10  # How many batches there are depends on how fast they were routed.
 
     asyncio.run(scenario())
     assert here.balances() == expected(events)["accounts"]
@@ -329,6 +329,26 @@ def test_worker_killed_again_and_again_during_a_replay_loses_and_doubles_nothing
 
     asyncio.run(from_kafka())
     assert here.state() == state, f"seed {seed}"
+
+
+@pytest.mark.slow
+def test_worker_that_finds_redis_emptied_knows_every_receipt_and_card_again(here: Stage) -> None:
+    """Not only balances: where repeats and returns go, who the cards are, and what is parked."""
+    sales = history(150, 91, returns=0.0, voids=0.0, duplicates=0.0)
+    with here.worker() as worker:
+        here.send(sales)
+        here.settle(worker)
+        # The cards that earned on provisional accounts are enrolled now: only the claims still know where their receipts went.
+        here.send([enrolled(f"m{n}", card_number(n)) for n in range(30)], MEMBERS)
+        here.settle(worker)
+    before = here.state()
+    with here.client() as client:
+        client.flushdb()
+    with here.worker() as worker:
+        here.send([{**event, "id": f"again-{event['id']}"} for event in sales])
+        here.settle(worker)
+        assert here.state() == before
+    assert here.dead_letters() == []
 
 
 def here_sent(here: Stage) -> int:
