@@ -1,0 +1,94 @@
+"""The command line: `python -m loadtest pipeline|kernel|transport`, from a checkout with the package installed.
+
+Exit status 0 where every goal is reached, 1 where one is missed or a run is void, 2 for bad usage.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from loadtest import kernel, pipeline, transport
+from loadtest.contender import VoidRunError
+from loadtest.report import Report
+
+RECEIPTS_MAX = 1_000_000
+"""The load is kept in this process's memory, 1.5 kB each, and the embedded broker keeps it and the ledger in its own."""
+
+EPILOG = "Example: python -m loadtest pipeline --receipts 20000 --out pipeline.json"
+
+
+def options(receipts: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """What all tests take; `receipts` is the default load."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in (
+            click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well."),
+            click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables."),
+            click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts."),
+            click.option("--receipts", type=click.IntRange(1, RECEIPTS_MAX), default=receipts, show_default=True, help="Size of the load."),
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group(epilog=EPILOG)
+def main() -> None:
+    """How fast tillstream is, on this machine, and against its peers. Progress goes to standard error."""
+
+
+def finish(report: Report, as_json: bool, out: Path | None) -> None:
+    """Shows or prints the report, and exits by its goals."""
+    if out is not None:
+        out.write_bytes(report.as_json())
+    if as_json:
+        click.echo(report.as_json().decode(), nl=False)
+    else:
+        report.show(Console())
+    sys.exit(0 if report.ok else 1)
+
+
+def progress(line: str) -> None:
+    click.echo(line, err=True)
+
+
+@main.command("pipeline", epilog=EPILOG)
+@options(100_000)
+def run_pipeline(receipts: int, runs: int, as_json: bool, out: Path | None) -> None:
+    """`accrue` from Kafka to Redis and ledger, against Faust, Quix Streams and a bare loop."""
+    try:
+        report = pipeline.run(receipts, runs, progress)
+    except VoidRunError as void:
+        raise click.ClickException(str(void)) from None
+    finish(report, as_json, out)
+
+
+@main.command("kernel", epilog="Example: python -m loadtest kernel --json")
+@options(20_000)
+def run_kernel(receipts: int, runs: int, as_json: bool, out: Path | None) -> None:
+    """Lines per second of the award kernel on one core, against NumPy and the oracle."""
+    try:
+        report = kernel.run(receipts, runs, progress)
+    except VoidRunError as void:
+        raise click.ClickException(str(void)) from None
+    finish(report, as_json, out)
+
+
+@main.command("transport", epilog="Example: python -m loadtest transport --receipts 50000")
+@options(100_000)
+def run_transport(receipts: int, runs: int, as_json: bool, out: Path | None) -> None:
+    """Records per second through an agent that does nothing: our transport, whole fetches of aiokafka, stock Faust."""
+    try:
+        report = transport.run(receipts, runs, progress)
+    except VoidRunError as void:
+        raise click.ClickException(str(void)) from None
+    finish(report, as_json, out)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m loadtest")
