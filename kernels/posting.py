@@ -6,7 +6,7 @@ or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refu
 
 from collections.abc import Iterator, Sequence
 from datetime import date
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -15,8 +15,9 @@ from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.columns import gather
 from tillstream.kernels.earning import accruals, redemptions
 from tillstream.kernels.expiry import expires_on
-from tillstream.kernels.keys import digest_of, key_of, occurred, sale_key_of
+from tillstream.kernels.keys import digest_of, occurred
 from tillstream.kernels.lapsing import expiries, expiries_after, tick_posting
+from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.undoing import undo_lines, undo_rest
@@ -27,40 +28,8 @@ from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode
 from tillstream.schemas.program_file import Versioned
 from tillstream.schemas.receipts import Return, Sale
 
-LedgerEvent = SaleEvent | ReturnEvent | VoidEvent | TickEvent
-
-EVENTS_OF_NO_OTHER = (SaleEvent, TickEvent)
-"""Events that are about no earlier receipt; a tuple, since a union would be made anew at every look."""
-
 DAYS_MAX = 4_000
 """Local dates whose expiry dates are remembered: ten years of them."""
-
-
-class Routed:
-    """An event on its way to its account: `account_id` None is an anonymous receipt, `offset` its place, `raw` its bytes.
-
-    `key` is its natural key, `sale_key` that of the sale it is about; both are empty for a tick.
-    """
-
-    __slots__ = ("account_id", "event", "key", "offset", "raw", "sale_key")
-
-    def __init__(self, event: LedgerEvent, account_id: str | None, offset: int, raw: bytes) -> None:
-        self.event = event
-        self.account_id = account_id
-        self.offset = offset
-        self.raw = raw
-        self.key = "" if isinstance(event, TickEvent) else key_of(event)
-        self.sale_key = self.key if isinstance(event, EVENTS_OF_NO_OTHER) else sale_key_of(event)
-
-
-class Outcome(NamedTuple):
-    """What became of one event; `records` go to the ledger, `problem` says why it was refused, `waited` that it came before its sale."""
-
-    routed: Routed
-    status: Literal["accepted", "duplicate", "waiting", "refused"]
-    records: Sequence[bytes] = ()
-    problem: Malformed | None = None
-    waited: bool = False
 
 
 class Earned(NamedTuple):

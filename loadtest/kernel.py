@@ -19,7 +19,8 @@ from loadtest.numpy_award import NumpyAward
 from loadtest.report import Goal, Report, TableOf
 from tests import reference
 from tillstream.kernels.columns import Columns, gather
-from tillstream.kernels.posting import Poster, Routed
+from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import SaleEvent, decode
 

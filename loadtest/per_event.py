@@ -18,7 +18,8 @@ import orjson
 
 from loadtest.load import program
 from tillstream.kernels.holdings import Units
-from tillstream.kernels.posting import Poster, Routed
+from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import SaleEvent
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from tillstream.kernels.holdings import Units
-from tillstream.kernels.posting import Routed
+from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.sinks.redis import Redis
 

@@ -19,7 +19,8 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.lapsing import tick_posting
-from tillstream.kernels.posting import Outcome, Poster, Routed, record_in
+from tillstream.kernels.posting import Poster, record_in
+from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore

@@ -20,7 +20,7 @@ from mode import CrashingSupervisor
 
 from tillstream.schemas.program_file import Versioned
 from tillstream.streams.accrue import Fetched
-from tillstream.streams.runtime import HistoryRuntime, Runtime, WorkerSettings
+from tillstream.streams.runtime import HistoryRuntime, PointsRuntime, WorkerSettings
 from tillstream.streams.topics import LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS
 from tillstream.streams.transport import Transport
 
@@ -58,11 +58,11 @@ def create_app(settings: WorkerSettings, program: Versioned, role: str) -> faust
     if role == "history":
         add_history(app, transport, HistoryRuntime(settings))
     else:
-        add_points(app, transport, Runtime(settings, program, worker))
+        add_points(app, transport, PointsRuntime(settings, program, worker))
     return app
 
 
-def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
+def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> None:
     """The agents that give points: decode, one kernel call, sinks; coming back for the next batch acknowledges."""
 
     async def recover(assigned: set[TP]) -> Mapping[TP, int]:
@@ -78,11 +78,11 @@ def add_points(app: faust.App, transport: Transport, runtime: Runtime) -> None:
         await transport.consumer.wait_empty()
         await runtime.stop()
 
-    @app.timer(interval=STATS_EVERY_S)
+    @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
     async def publish_stats() -> None:
         await runtime.publish_stats()
 
-    @app.timer(interval=SLIDE_EVERY_S)
+    @app.timer(interval=SLIDE_EVERY_S)  # type: ignore[untyped-decorator]
     async def slide_window() -> None:
         if runtime.started:
             for partition in {tp.partition for tp in app.consumer.assignment() if tp.topic == TRANSACTIONS}:

@@ -46,41 +46,58 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
 
 
 class Runtime:
-    """What the agents that give points work with; `start` may be called again and again."""
+    """What every worker has: Redis, a writer, and `identify`; `start` may be called again and again."""
 
-    def __init__(self, settings: WorkerSettings, program: Versioned, worker: str) -> None:
+    def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
-        self.worker = worker
-        self.poster = Poster(program)
-        self.stats = Stats()
+        self.kafka = {"bootstrap.servers": settings.kafka}
         self.starting = asyncio.Lock()
         self.started = False
 
     async def start(self) -> None:
-        """Connects to Redis and Kafka."""
+        """Connects to the servers."""
         async with self.starting:
             if not self.started:
-                await self._connect()
+                await self.connect()
                 self.started = True
 
-    async def _connect(self) -> None:
+    async def connect(self) -> None:
+        """What `start` does once."""
         settings = self.settings
-        kafka = {"bootstrap.servers": settings.kafka}
         self.redis = connect(settings.redis)
         await load_library(self.redis, settings.redis)
-        state, directory = StateStore(self.redis), Directory(self.redis)
-        self.routes = Writer(kafka)
-        self.ledger = Writer(kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
+        self.state, self.directory = StateStore(self.redis), Directory(self.redis)
+        self.routes = Writer(self.kafka)
         await self.routes.start()
+        self.identify = Identify(self.directory, self.routes, settings.identity_key, settings.partitions)
+
+    async def stop(self) -> None:
+        """Ends after the appends in progress."""
+        if self.started:
+            await self.routes.stop()
+            await self.redis.aclose()
+
+
+class PointsRuntime(Runtime):
+    """What the agents that give points work with."""
+
+    def __init__(self, settings: WorkerSettings, program: Versioned, worker: str) -> None:
+        super().__init__(settings)
+        self.worker = worker
+        self.poster = Poster(program)
+        self.stats = Stats()
+
+    async def connect(self) -> None:
+        await super().connect()
+        settings = self.settings
+        self.ledger = Writer(self.kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.ledger.start()
-        if await directory.members_offset() is None:
-            await restore_directory(directory, kafka, settings.partitions, settings.identity_key)
-        self.state, self.directory, self.kafka = state, directory, kafka
-        self.recovery = Recovery(state, kafka)
-        self.identify = Identify(directory, self.routes, settings.identity_key, settings.partitions)
-        self.enrol = Enrol(directory, self.routes, settings.identity_key)
-        self.accrue = Accrue(self.poster, state, self.ledger, self.stats)
-        self.window = Window(state, directory, settings.receipt_window_days)
+        if await self.directory.members_offset() is None:
+            await restore_directory(self.directory, self.kafka, settings.partitions, settings.identity_key)
+        self.recovery = Recovery(self.state, self.kafka)
+        self.enrol = Enrol(self.directory, self.routes, settings.identity_key)
+        self.accrue = Accrue(self.poster, self.state, self.ledger, self.stats)
+        self.window = Window(self.state, self.directory, settings.receipt_window_days)
 
     async def recover(self, partition: int) -> int:
         """Brings Redis up to the ledger and to the claims of one partition; gives the source offset to go on from."""
@@ -95,42 +112,22 @@ class Runtime:
             await self.stats.publish(self.redis, self.worker)
 
     async def stop(self) -> None:
-        """Ends after the appends in progress."""
         if self.started:
             await self.publish_stats()
-            await self.routes.stop()
             await self.ledger.stop()
-            await self.redis.aclose()
+        await super().stop()
 
 
-class HistoryRuntime:
-    """What the history agent works with."""
+class HistoryRuntime(Runtime):
+    """What the agents that write history, and ask it, work with."""
 
-    def __init__(self, settings: WorkerSettings) -> None:
-        self.settings = settings
-        self.starting = asyncio.Lock()
-        self.started = False
-
-    async def start(self) -> None:
-        """Connects to ClickHouse, Redis and Kafka."""
-        async with self.starting:
-            if not self.started:
-                await self._connect()
-                self.started = True
-
-    async def _connect(self) -> None:
-        settings = self.settings
-        client = await asyncio.to_thread(connect_clickhouse, settings.clickhouse)
+    async def connect(self) -> None:
+        await super().connect()
+        client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse)
         await asyncio.to_thread(migrate, client)
-        self.redis = connect(settings.redis)
-        await load_library(self.redis, settings.redis)
-        self.routes = Writer({"bootstrap.servers": settings.kafka})
-        await self.routes.start()
         turn = asyncio.Lock()
-        identify = Identify(Directory(self.redis), self.routes, settings.identity_key, settings.partitions)
-        self.state = StateStore(self.redis)
-        self.history = HistoryAgent(History(client, settings.history_rows), self.state, turn)
-        self.recall = Recall(Archive(client), identify, turn)
+        self.history = HistoryAgent(History(client, self.settings.history_rows), self.state, turn)
+        self.recall = Recall(Archive(client), self.identify, turn)
 
     async def note_written(self, partitions: list[int]) -> None:
         """Tells Redis, which may have been emptied since, how far ClickHouse has the ledger."""
@@ -139,14 +136,9 @@ class HistoryRuntime:
                 await self.state.note_history(place.partition, place.offset - 1)
 
     def _committed(self, partitions: list[int]) -> list[TopicPartition]:
-        consumer = Consumer({"bootstrap.servers": self.settings.kafka, "group.id": "tillstream-history", "enable.auto.commit": False})
+        consumer = Consumer({**self.kafka, "group.id": "tillstream-history", "enable.auto.commit": False})
         try:
-            return consumer.committed([TopicPartition(LEDGER, partition) for partition in partitions], timeout=ANSWER_S)
+            committed: list[TopicPartition] = consumer.committed([TopicPartition(LEDGER, p) for p in partitions], timeout=ANSWER_S)
+            return committed
         finally:
             consumer.close()
-
-    async def stop(self) -> None:
-        """Ends after the appends in progress."""
-        if self.started:
-            await self.routes.stop()
-            await self.redis.aclose()

@@ -7,7 +7,7 @@ from math import exp, log
 import msgspec
 from msgspec import Struct
 
-from tillstream.kernels.posting import Outcome
+from tillstream.kernels.routed import Outcome
 from tillstream.sinks.redis import Redis
 
 STATS_PREFIX = "tillstream:stats:"

@@ -7,7 +7,7 @@ further than tomorrow.
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from tillstream.kernels.posting import Routed
+from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.sinks.directory import Directory

@@ -12,7 +12,8 @@ from typing import Any
 
 from hypothesis import Phase
 
-from tillstream.kernels.posting import Outcome, Poster, Routed
+from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record

@@ -23,7 +23,7 @@ from tillstream.config import CONFIG_FILE, ENVIRONMENT_PREFIX, load_program
 from tillstream.embedded.broker import Broker
 from tillstream.embedded.process import HOST, free_port
 from tillstream.embedded.redis import Redis
-from tillstream.kernels.posting import Outcome
+from tillstream.kernels.routed import Outcome
 from tillstream.progress import group_consumer
 from tillstream.simulate import Simulation
 from tillstream.streams.topics import LEDGER, ensure_topics

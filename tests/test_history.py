@@ -24,7 +24,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from tillstream.embedded.clickhouse import ClickHouse
 from tillstream.kernels.holdings import settle
 from tillstream.kernels.keys import key_of, natural_key
-from tillstream.kernels.posting import Poster, Routed
+from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ReturnEvent, SaleEvent, decode
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries

@@ -29,7 +29,8 @@ from tests.strategies import (
 )
 from tillstream.kernels.holdings import settle
 from tillstream.kernels.lapsing import tick_posting
-from tillstream.kernels.posting import Outcome, Poster, Routed
+from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import TickEvent
 from tillstream.schemas.ledger import Posting, Refused, decode_record, encode_record

@@ -14,7 +14,8 @@ from tests.redis_servers import RedisServer, redis_server  # noqa: F401
 from tillstream.kernels.holdings import Holding
 from tillstream.kernels.identities import account_of
 from tillstream.kernels.keys import sale_key_of
-from tillstream.kernels.posting import Poster, Routed
+from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.schemas.events import VoidEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tillstream.kernels.keys import digest_of
-from tillstream.kernels.posting import Poster, Routed, is_plain
+from tillstream.kernels.posting import Poster, is_plain
+from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import SaleEvent, decode
 from tillstream.schemas.ledger import decode_record, encode_record

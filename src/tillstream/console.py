@@ -159,7 +159,7 @@ def replay_history(
     config: Config, history: str, receipts: int | None, rate: float | None, faults: Faults, *, quiet: bool
 ) -> dict[str, Any]:
     """Sends a history to Kafka with a progress bar."""
-    from tillstream.operating import check_kafka
+    from tillstream.servers import check_kafka
 
     source = named(history, receipts, faults)
     check_kafka(config)

@@ -17,8 +17,9 @@ from tillstream.config import ENVIRONMENT_PREFIX, Config, load_program
 from tillstream.embedded.process import Server, ServerError
 from tillstream.embedded.system import System
 from tillstream.errors import TillstreamError
+from tillstream.servers import check_servers
 from tillstream.streams.topics import ensure_topics
-from tillstream.worker import ROLES, Role, check_servers
+from tillstream.worker import ROLES, Role
 
 PARTITIONS = 8
 """One machine with two workers has no use for more; every partition costs it batches."""

@@ -1,101 +1,23 @@
 """What an operator runs against a live installation: the proof, and the rebuilding of Redis."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
-from redis.exceptions import RedisError
 
 from tillstream.config import Config
-from tillstream.errors import UnreachableError, UsageError
+from tillstream.errors import UsageError
 from tillstream.progress import group_consumer
-from tillstream.sinks.clickhouse import Unreachable
-from tillstream.sinks.clickhouse import connect as connect_clickhouse
-from tillstream.sinks.redis import LibraryMismatch, Redis, RedisUnreachable, connect, load_library
+from tillstream.servers import check_identity_key, check_kafka, clickhouse_of, failures_named, redis_of
+from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore
 from tillstream.streams.rebuild import rebuild
-from tillstream.streams.topics import LEDGER, BrokerUnreachable, partition_counts, topic_specs
+from tillstream.streams.topics import LEDGER
 from tillstream.verify import Report, verify
-from tillstream.worker import check_identity_key
 
 ANSWER_S = 10.0
 """Kafka tells a group's members at once; a broker that is starting may take a while."""
-
-REASON_CHARS_MAX = 200
-"""The driver quotes whole queries in its errors; a person needs the first line."""
-
-
-@asynccontextmanager
-async def redis_of(config: Config) -> AsyncIterator[Redis]:
-    """A connection to Redis that is known to answer.
-
-    Raises:
-        UnreachableError: it does not.
-        UsageError: the setting is no URL, or a newer tillstream owns this Redis.
-    """
-    try:
-        client = connect(config.redis)
-    except ValueError as error:
-        raise UsageError(f"redis: {error}") from None
-    try:
-        await load_library(client, config.redis)
-        yield client
-    except RedisUnreachable as error:
-        raise UnreachableError("Redis", error.address, "redis") from None
-    except LibraryMismatch as error:
-        raise UsageError(str(error)) from None
-    finally:
-        await client.aclose()
-
-
-def clickhouse_of(config: Config) -> Client:
-    """A connection to ClickHouse.
-
-    Raises:
-        UnreachableError: it does not answer.
-    """
-    try:
-        return connect_clickhouse(config.clickhouse)
-    except Unreachable as error:
-        raise UnreachableError("ClickHouse", error.address, "clickhouse") from None
-
-
-def check_kafka(config: Config) -> None:
-    """The installation's topics are there, with as many partitions as configured.
-
-    Raises:
-        UnreachableError: Kafka does not answer.
-        UsageError: a topic is missing or has another number of partitions.
-    """
-    try:
-        there = partition_counts(AdminClient({"bootstrap.servers": config.kafka, "log_level": 0}), config.kafka)
-    except BrokerUnreachable as error:
-        raise UnreachableError("Kafka", error.address, "kafka") from None
-    for spec in topic_specs(config.partitions):
-        count = there.get(spec.name)
-        if count is None:
-            raise UsageError(f"Kafka at {config.kafka} has no topic {spec.name}; the first worker creates it: start one")
-        if count != spec.partitions:
-            raise UsageError(f"topic {spec.name} has {count} partitions, the setting partitions leads to {spec.partitions}; correct it")
-
-
-@contextmanager
-def failures_named(config: Config) -> Iterator[None]:
-    """A server that fails in the middle of the work is named, in one line."""
-    try:
-        yield
-    except KafkaException as error:
-        raise UsageError(f"Kafka at {config.kafka} failed (setting kafka): {error.args[0].str()}") from None
-    except RedisError as error:
-        raise UsageError(f"Redis at {config.redis} failed (setting redis): {error}") from None
-    except ClickHouseError as error:
-        reason = str(error).partition("\n")[0][:REASON_CHARS_MAX]
-        raise UsageError(f"ClickHouse at {config.clickhouse} failed (setting clickhouse): {reason}") from None
 
 
 async def verify_system(config: Config, *, history: bool) -> Report:

@@ -7,7 +7,8 @@ import msgspec
 
 from tillstream.kernels.holdings import NEVER, Holding, settle
 from tillstream.kernels.identities import account_of, identity_hash
-from tillstream.kernels.posting import Outcome, Poster, Routed
+from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, ReceiptEvent, TickEvent, VoidEvent, decode
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries

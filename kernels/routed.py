@@ -1,0 +1,38 @@
+"""An event on its way to its account, and what became of it there."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from tillstream.kernels.keys import key_of, sale_key_of
+from tillstream.schemas.events import Malformed, ReturnEvent, SaleEvent, TickEvent, VoidEvent
+
+LedgerEvent = SaleEvent | ReturnEvent | VoidEvent | TickEvent
+
+EVENTS_OF_NO_OTHER = (SaleEvent, TickEvent)
+"""Events that are about no earlier receipt; a tuple, since a union would be made anew at every look."""
+
+class Routed:
+    """An event on its way to its account: `account_id` None is an anonymous receipt, `offset` its place, `raw` its bytes.
+
+    `key` is its natural key, `sale_key` that of the sale it is about; both are empty for a tick.
+    """
+
+    __slots__ = ("account_id", "event", "key", "offset", "raw", "sale_key")
+
+    def __init__(self, event: LedgerEvent, account_id: str | None, offset: int, raw: bytes) -> None:
+        self.event = event
+        self.account_id = account_id
+        self.offset = offset
+        self.raw = raw
+        self.key = "" if isinstance(event, TickEvent) else key_of(event)
+        self.sale_key = self.key if isinstance(event, EVENTS_OF_NO_OTHER) else sale_key_of(event)
+
+
+class Outcome(NamedTuple):
+    """What became of one event; `records` go to the ledger, `problem` says why it was refused, `waited` that it came before its sale."""
+
+    routed: Routed
+    status: Literal["accepted", "duplicate", "waiting", "refused"]
+    records: Sequence[bytes] = ()
+    problem: Malformed | None = None
+    waited: bool = False
