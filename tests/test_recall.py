@@ -3,8 +3,10 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import orjson
 import pytest
@@ -16,8 +18,9 @@ from tillstream.progress import Watch
 from tillstream.schemas.program_file import parse_program
 from tillstream.sending import Sender
 from tillstream.simulate import Simulation
-from tillstream.sinks.redis import connect
-from tillstream.sinks.state import keys
+from tillstream.sinks.clickhouse import connect as connect_clickhouse
+from tillstream.sinks.redis import Redis, connect
+from tillstream.sinks.state import keys, tag
 from tillstream.streams.stats import read_stats
 from tillstream.streams.topics import ensure_topics
 from tillstream.verify import verify
@@ -56,11 +59,19 @@ def returned(number: int, part: int, amount: int, day: int) -> dict[str, Any]:
     return event("return", f"r{number}/{part}", day, {"original_receipt_id": f"r{number}", "lines": [line]})
 
 
+class Place(NamedTuple):
+    """A running installation whose Redis remembers a few days only."""
+
+    config: Config
+    system: System
+
+
 @pytest.fixture
-def config(tmp_path: Any) -> Iterator[Config]:
+def place(tmp_path: Path) -> Iterator[Place]:
     program = tmp_path / "program.toml"
     program.write_text(PROGRAM)
-    with System() as addresses:
+    system = System()
+    with system as addresses:
         settings = Config(
             kafka=addresses.kafka,
             kafka_transactions=False,
@@ -79,7 +90,7 @@ def config(tmp_path: Any) -> Iterator[Config]:
         try:
             for worker in workers:
                 worker.start()
-            yield settings
+            yield Place(settings, system)
         finally:
             for worker in workers:
                 worker.stop()
@@ -101,13 +112,46 @@ async def settled(watch: Watch) -> bool:
     return True
 
 
+async def let_go(client: Redis) -> bool:
+    """Whether Redis has forgotten everything before the window."""
+    held = [await client.zrange(f"{tag(partition)}:days", 0, 0) for partition in range(PARTITIONS)]
+    return all(not days or days[0] >= b"2026-03-17" for days in held)
+
+
+async def balances(client: Redis) -> dict[str, int]:
+    """Points by account, as Redis has them; nothing is left out."""
+    held = [await client.hgetall(keys(partition)[1]) for partition in range(PARTITIONS)]
+    found = {name.decode(): orjson.loads(raw)["points"]["balance"] for accounts in held for name, raw in accounts.items()}
+    return {account: balance for account, balance in found.items() if balance}
+
+
+def simulated(events: list[dict[str, Any]]) -> Simulation:
+    simulation = Simulation(parse_program(PROGRAM))
+    simulation.run(orjson.dumps(item) for item in events)
+    return simulation
+
+
+def expected(events: list[dict[str, Any]]) -> dict[str, int]:
+    accounts = simulated(events).result()["accounts"]
+    return {account: units["points"]["balance"] for account, units in accounts.items()}
+
+
+@asynccontextmanager
+async def watching(config: Config) -> AsyncIterator[tuple[Redis, Watch]]:
+    client = connect(config.redis)
+    watch = Watch(config, client)
+    try:
+        yield client, watch
+    finally:
+        watch.close()
+        await client.aclose()
+
+
 @pytest.mark.slow
-def test_sales_beyond_the_window_are_recalled_from_history(config: Config) -> None:
-    first = [sale(number, 1 + number % DAYS) for number in range(200)]
-    early = [returned(0, 1, 333, 2), returned(20, 1, 1, 5)]
+def test_sales_beyond_the_window_are_recalled_from_history(place: Place) -> None:
+    first = [*(sale(number, 1 + number % DAYS) for number in range(200)), returned(0, 1, 333, 2), returned(20, 1, 1, 5)]
     second = [
         *first,
-        *early,
         sale(20, 1, amount=999),
         returned(0, 2, 334, DAYS),
         returned(0, 3, 333, DAYS),
@@ -117,37 +161,52 @@ def test_sales_beyond_the_window_are_recalled_from_history(config: Config) -> No
         returned(901, 1, 500, DAYS),
         sale(901, 2),
     ]
-    asyncio.run(feed(config, [*first, *early], second))
+
+    async def scenario() -> None:
+        async with watching(place.config) as (client, watch):
+            sender = Sender(place.config.kafka)
+            sender.send(first)
+            await until(lambda: settled(watch))
+            await until(lambda: let_go(client))
+            assert sum([await client.hlen(keys(partition)[2]) for partition in range(PARTITIONS)]) < len(first) // 2
+            sender.send(second)
+            await until(lambda: settled(watch))
+            assert (await verify(place.config, client, None)).findings == []
+            assert await balances(client) == expected([*first, *second])
+            outcomes = (await read_stats(client)).outcomes
+            simulation = simulated([*first, *second])
+            assert outcomes["refused"] == len(simulation.rejected) == 2
+            assert outcomes["duplicate"] == simulation.duplicates
+
+    asyncio.run(scenario())
 
 
-async def feed(config: Config, first: list[dict[str, Any]], second: list[dict[str, Any]]) -> None:
-    client, sender = connect(config.redis), Sender(config.kafka)
-    watch = Watch(config, client)
-    try:
-        sender.send(first)
-        await until(lambda: settled(watch))
+@pytest.mark.slow
+def test_old_events_wait_while_clickhouse_is_away_and_the_stream_goes_on(place: Place) -> None:
+    first = [sale(number, 1 + number % DAYS) for number in range(140)]  # Every account on every day: all partitions come as far.
+    old = [returned(0, 1, 500, DAYS), sale(20, 1)]
+    recent = [sale(500 + number, DAYS) for number in range(20)]
 
-        async def let_go() -> bool:
-            held = [await client.zrange(f"{keys(partition)[0][:-5]}:days", 0, 0) for partition in range(config.partitions)]
-            return all(not days or days[0] >= b"2026-03-17" for days in held)
+    async def scenario() -> None:
+        async with watching(place.config) as (client, watch):
+            sender = Sender(place.config.kafka)
+            sender.send(first)
+            await until(lambda: settled(watch))
+            await until(lambda: let_go(client))
+            place.system.clickhouse.kill()
+            sender.send([*old, *recent])
 
-        await until(let_go)
-        assert sum([await client.hlen(keys(partition)[2]) for partition in range(config.partitions)]) < len(first) // 2
-        sender.send(second)
-        await until(lambda: settled(watch))
-        expected = Simulation(parse_program(PROGRAM))
-        expected.run(orjson.dumps(item) for item in [*first, *second])
-        wanted = {account: units["points"]["balance"] for account, units in expected.result()["accounts"].items()}
-        report = await verify(config, client, None)
-        assert report.findings == []
-        held = {}
-        for partition in range(config.partitions):
-            for name, raw in (await client.hgetall(keys(partition)[1])).items():
-                held[name.decode()] = orjson.loads(raw)["points"]["balance"]
-        assert {account: balance for account, balance in held.items() if balance} == wanted
-        outcomes = (await read_stats(client)).outcomes
-        assert outcomes["refused"] == len(expected.rejected) == 2
-        assert outcomes["duplicate"] == expected.duplicates
-    finally:
-        watch.close()
-        await client.aclose()
+            async def recent_are_posted() -> bool:
+                return await balances(client) == expected([*first, *recent])
+
+            await until(recent_are_posted)
+            place.system.clickhouse.start()
+
+            async def all_are_posted() -> bool:
+                return await balances(client) == expected([*first, *old, *recent])
+
+            await until(all_are_posted)
+            await until(lambda: settled(watch))
+            assert (await verify(place.config, client, connect_clickhouse(place.config.clickhouse))).findings == []
+
+    asyncio.run(scenario())

@@ -81,6 +81,8 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
         ("burst", f"{burst['events']:,} events in {burst['seconds']} s, ClickHouse included: {burst['events_per_second']:,} events/s"),
         ("till to points, at 200 events/s", f"p50 {latency['paced']['p50']} ms, p99 {latency['paced']['p99']} ms"),
         ("till to points, in the burst", f"p50 {latency['burst']['p50']} ms, p99 {latency['burst']['p99']} ms"),
+        ("memory of the workers, at most", ", ".join(f"{role} {mib} MiB" for role, mib in figures["workers_peak_mib"].items())),
+        ("the whole demo", f"{figures['seconds']} s, starting and verifying included"),
     ):
         table.add_row(name, str(value))
     out.print(table)

@@ -48,12 +48,15 @@ def find_history(receipts: int, say: Say) -> tuple[History, str]:
 
 def run_demo(receipts: int, say: Say, progress: Progress, finish: Callable[[Config, dict[str, Any]], None]) -> None:
     """Runs the demo; `finish` gets the figures while the installation is still running."""
+    started = time.monotonic()
     history, program = find_history(receipts, say)
     say("starting the servers: broker, Redis, ClickHouse, two workers")
     with as_file(files("tillstream").joinpath(program)) as path:
         installation = Installation(path)
         with installation as config:
-            finish(config, asyncio.run(feed(config, installation, history, progress)))
+            figures = asyncio.run(feed(config, installation, history, progress))
+            peaks = {role: worker.peak_mib() for role, worker in installation.workers.items()}
+            finish(config, {**figures, "workers_peak_mib": peaks, "seconds": round(time.monotonic() - started, 1)})
 
 
 async def feed(config: Config, installation: Installation, history: History, progress: Progress) -> dict[str, Any]:

@@ -53,6 +53,14 @@ class WorkerProcess(Server):
     def answers(self) -> bool:
         return self.running
 
+    def peak_mib(self) -> int | None:
+        """The most memory that the process has had so far, MiB; None where the system does not tell."""
+        try:
+            lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
+        except OSError:
+            return None
+        return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), None)
+
 
 class Installation:
     """Embedded servers and one worker per role. Errors of starting are `TillstreamError`s of one line."""
