@@ -66,6 +66,22 @@ cdef struct Part:
     int32_t place
 
 
+cdef class Spare:
+    """The room of the last batch's results, for the next: asking the system for megabytes anew takes longer than filling them."""
+
+    cdef Group* groups
+    cdef Part* parts
+    cdef Py_ssize_t groups_room, parts_room
+
+    def __cinit__(self):
+        self.groups = NULL
+        self.parts = NULL
+
+    def __dealloc__(self):
+        free(self.groups)
+        free(self.parts)
+
+
 cdef class Awards:
     """The groups and parts of one batch; `status[r]` is 0, or 1 where receipt r overflowed."""
 
@@ -73,6 +89,7 @@ cdef class Awards:
     cdef Part* parts
     cdef Py_ssize_t groups_n, groups_room, parts_n, parts_room
     cdef Py_ssize_t next_group
+    cdef Spare spare
     cdef const int64_t[::1] first, amount, quantity, line_no, unit
     cdef Text text
     cdef readonly list status
@@ -84,8 +101,12 @@ cdef class Awards:
         self.text.start = NULL
 
     def __dealloc__(self):
-        free(self.groups)
-        free(self.parts)
+        if self.spare is not None and self.spare.groups == NULL:
+            self.spare.groups, self.spare.groups_room = self.groups, self.groups_room
+            self.spare.parts, self.spare.parts_room = self.parts, self.parts_room
+        else:
+            free(self.groups)
+            free(self.parts)
         free(self.text.start)
 
     @property
@@ -220,6 +241,14 @@ cdef class Awards:
         if end > at:
             self.text.size -= 1
 
+    cdef void take(self, Spare spare) noexcept:
+        """Begins with the room that an earlier batch left."""
+        self.spare = spare
+        self.groups, self.groups_room = spare.groups, spare.groups_room
+        self.parts, self.parts_room = spare.parts, spare.parts_room
+        spare.groups, spare.parts = NULL, NULL
+        spare.groups_room = spare.parts_room = 0
+
     cdef int add_group(self, int32_t receipt, int32_t rule, int64_t basis, int64_t award) noexcept nogil:
         cdef Group* larger
         cdef Group* group
@@ -276,12 +305,14 @@ cdef class Kernel:
     cdef const int64_t[::1] form, numerator, divisor, rounding, cap, group, stacking, exclusive, gross, source
     cdef const int64_t[::1] min_amount, min_positions, lines_min_amount, lines_min_quantity, steps_first, steps_count
     cdef const int64_t[::1] step_min, step_points, unit
+    cdef Spare spare
     cdef int64_t[::1] best_award
     cdef Py_ssize_t[::1] best_group
 
     def __init__(self, compiled):
         from array import array
         self.compiled = compiled
+        self.spare = Spare()
         columns = compiled.columns
         self.rules_n, self.words = len(compiled.rules), compiled.words
         self.form, self.numerator, self.divisor = columns["form"], columns["numerator"], columns["divisor"]
@@ -327,6 +358,7 @@ cdef class Kernel:
         cdef int status
         longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
         awards.receipts_n = n
+        awards.take(self.spare)
         awards.first, awards.amount, awards.quantity, awards.line_no, awards.unit = first, amount, quantity, line_no, self.unit
         awards.status = [OK] * n
         cdef void* room = self.take_room(&receipt, max(1, longest))
