@@ -27,7 +27,7 @@ from tillstream.streams.transport import Transport
 ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue"), "history": ("history", "recall")}
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
 
-IN_PROGRESS = {"identify": 6, "enrol": 1, "accrue": 6, "history": 2, "recall": 1}
+IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "history": 2, "recall": 1}
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
