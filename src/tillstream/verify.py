@@ -3,8 +3,8 @@
 Per partition the ledger is read from its beginning to its present end and summed up by itself, one entry after another, sharing no code
 with the posting of receipts. Then it is compared:
 
-    conservation   every balance = its entries = its lots - debt; every fully returned receipt sums to zero; a rule's line entries sum to
-                   its award, or to what a cap left of it
+    conservation   every balance = its entries = its lots - debt; every fully returned receipt sums to zero; a rule's line entries never
+                   sum to more than its award (less is what a cap left of it, or a fault: telling them apart takes the program)
     Redis          every account's balance, against the ledger up to the offset that Redis says it has applied
     ClickHouse     every account's balance, against the ledger up to the offset that history has noted
 """
