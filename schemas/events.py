@@ -6,14 +6,25 @@ kept in the bytes, which travel on unchanged.
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
+from tillstream.schemas.activities import Activity
 from tillstream.schemas.fields import INT64_MAX, Identifier, Instant
-from tillstream.schemas.members import Enrolled, IdentityAdded, Tick
+from tillstream.schemas.members import (
+    ConsentChanged,
+    Enrolled,
+    Erased,
+    HouseholdChanged,
+    IdentityAdded,
+    Merged,
+    Tick,
+    Unmerged,
+)
 from tillstream.schemas.receipts import Return, Sale, Tender, Void
+from tillstream.schemas.spending import Adjust, Hold, Redeem, Release, Transfer
 
 EVENT_BYTES_MAX = 1_000_000
 """Larger events are malformed: the longest lawful receipt (5,000 lines) stays below, and Kafka's own default limit is 1 MiB."""
@@ -23,6 +34,9 @@ ROUTED_BYTES_MAX = 8 * 1024 * 1024
 
 YEARS = range(1970, 2200)
 """Dates outside are a broken clock; inside, no date arithmetic of a program can overflow."""
+
+
+ActivityType = Annotated[str, Meta(pattern=r"^activity\.[a-z0-9_.]+$", max_length=128)]
 
 
 class Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
@@ -60,13 +74,75 @@ class IdentityAddedEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="mem
     data: IdentityAdded
 
 
+class MergedEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.merged"):
+    data: Merged
+
+
+class UnmergedEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.unmerged"):
+    data: Unmerged
+
+
+class HouseholdEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.household_changed"):
+    data: HouseholdChanged
+
+
+class ConsentEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.consent_changed"):
+    data: ConsentChanged
+
+
+class ErasedEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.erased"):
+    data: Erased
+
+
+class HoldEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.hold"):
+    data: Hold
+
+
+class ReleaseEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.release"):
+    data: Release
+
+
+class RedeemEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.redeem"):
+    data: Redeem
+
+
+class AdjustEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.adjust"):
+    data: Adjust
+
+
+class TransferEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.transfer"):
+    data: Transfer
+
+
 class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick"):
     data: Tick
 
 
 ReceiptEvent = SaleEvent | ReturnEvent | VoidEvent
-MemberEvent = EnrolledEvent | IdentityAddedEvent
-Event = SaleEvent | ReturnEvent | VoidEvent | EnrolledEvent | IdentityAddedEvent | TickEvent
+MemberEvent = EnrolledEvent | IdentityAddedEvent | MergedEvent | UnmergedEvent | HouseholdEvent | ConsentEvent | ErasedEvent
+SpendingEvent = HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent
+TypedEvent = ReceiptEvent | MemberEvent | SpendingEvent | TickEvent
+"""Events whose `type` is one of a fixed set; `ActivityEvent` has a type of its own making."""
+
+
+class ActivityEvent(Struct, frozen=True, kw_only=True, gc=False):
+    """`activity.<name>`: one type for all of them; what else `data` holds, `free_fields` gives."""
+
+    specversion: Literal["1.0"]
+    id: Identifier
+    source: Identifier
+    time: Instant
+    type: ActivityType
+    data: Activity
+    accountid: str | UnsetType | None = UNSET
+    recalled: str | None = None
+
+
+Event = TypedEvent | ActivityEvent
+
+
+class _FreeFields(Struct, frozen=True):
+    data: dict[str, object]
 
 
 class Malformed(Exception):
@@ -79,7 +155,9 @@ class Malformed(Exception):
         self.message = message
 
 
-_decoder = msgspec.json.Decoder(Event)
+_decoder = msgspec.json.Decoder(TypedEvent)
+_activity = msgspec.json.Decoder(ActivityEvent)
+_free_fields = msgspec.json.Decoder(_FreeFields)
 
 
 def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
@@ -98,7 +176,7 @@ def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
     try:
         if not raw.isascii():
             raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
-        event: Event = _decoder.decode(raw)
+        event = _decoded(raw)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -110,6 +188,26 @@ def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
     elif isinstance(event, TickEvent) and event.data.date.year not in YEARS:
         raise wrong_year("$.data.date", event.data.date)
     return event
+
+
+def _decoded(raw: bytes) -> Event:
+    """By the fixed types first: almost every event is a receipt. An activity is told by the type that they do not know."""
+    try:
+        event: Event = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        if not str(error).startswith("Invalid value 'activity."):
+            raise
+        event = _activity.decode(raw)
+    return event
+
+
+def free_fields(raw: bytes) -> dict[str, object]:
+    """What the data of an activity says beyond its known fields.
+
+    >>> free_fields(b'{"data": {"member": {"scheme": "member", "value": "m1"}, "stars": 5}}')
+    {'stars': 5}
+    """
+    return {name: value for name, value in _free_fields.decode(raw).data.items() if name not in Activity.__struct_fields__}
 
 
 def invalid(error: msgspec.ValidationError) -> Malformed:

@@ -17,6 +17,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PROGRAM = "program"
 """The name of the program file's schema; the file is TOML, the schema is that of its content."""
 
+ACTIVITY = "activity"
+"""The name of the schema of all `activity.<name>` events."""
+
 RECORDS: tuple[type[msgspec.Struct], ...] = (*get_args(Event), PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord)
 
 REFERENCE = "#/$defs/"
@@ -31,7 +34,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     >>> json_schemas()["receipt.void"]["properties"]["type"]
     {'enum': ['receipt.void']}
     """
-    named = {str(kind.__struct_config__.tag): kind for kind in RECORDS} | {PROGRAM: Program}
+    named = {str(kind.__struct_config__.tag or ACTIVITY): kind for kind in RECORDS} | {PROGRAM: Program}
     _, definitions = msgspec.json.schema_components(named.values(), ref_template=REFERENCE + "{name}")
     return {name: _schema(kind.__name__, definitions) for name, kind in named.items()}
 

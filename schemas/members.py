@@ -1,4 +1,4 @@
-"""Who takes part: enrolments and identities (DESIGN.md §4)."""
+"""Who takes part: enrolments, identities, merges, households, consents, erasure (DESIGN.md §4). They happen at the envelope's `time`."""
 
 from datetime import date
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from tillstream.schemas.receipts import Identity
 
 
 class Enrolled(Struct, frozen=True, kw_only=True):
-    """The data of `member.enrolled`."""
+    """The data of `member.enrolled`; a later one of the same member replaces attributes and consents, and adds identities."""
 
     member_id: Identifier
     kind: Literal["consumer", "retailer"] = "consumer"
@@ -26,6 +26,40 @@ class IdentityAdded(Struct, frozen=True, kw_only=True):
 
     member_id: Identifier
     identity: Identity
+
+
+class Merged(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """The data of `member.merged`: `from` is the same person as `into`; what it has and gets counts for `into`."""
+
+    from_: Identifier
+    into: Identifier
+
+
+class Unmerged(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
+    """The data of `member.unmerged`: takes a merge back; what `from` had and got is its own again."""
+
+    from_: Identifier
+    into: Identifier
+
+
+class HouseholdChanged(Struct, frozen=True, kw_only=True):
+    """The data of `member.household_changed`: from now on a member's receipts count for the household's account; null: for its own again."""
+
+    member_id: Identifier
+    household_id: Identifier | None
+
+
+class ConsentChanged(Struct, frozen=True, kw_only=True):
+    """The data of `member.consent_changed`: purposes (marketing, profiling, personalised, ...) and whether they are agreed to."""
+
+    member_id: Identifier
+    consents: dict[str, bool]
+
+
+class Erased(Struct, frozen=True, kw_only=True):
+    """The data of `member.erased`: personal values and keys are forgotten, the ledger stays."""
+
+    member_id: Identifier
 
 
 class Tick(Struct, frozen=True, kw_only=True):

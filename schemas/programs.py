@@ -15,6 +15,11 @@ Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 ClockTime = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", max_length=5, description="HH:MM, local.")]
 MonthDay = Annotated[str, Meta(pattern="^(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", max_length=5, description="MM-DD.")]
 Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
+Percent = Annotated[int, Meta(ge=0, le=100)]
+Period = Literal["day", "week", "month", "quarter", "year"]
+Trigger = Annotated[str, Meta(pattern=r"^(receipt|enrolled|birthday|tier_up|balance|period_end|activity\.[a-z0-9_.]+)$")]
+"""What a rule answers to; `activity.review` and the like name an event type."""
+
 Patterns = Annotated[list[str], Meta(min_length=1)]
 """Globs: `*` stays inside one segment, `**` spans any number of segments."""
 
@@ -37,11 +42,20 @@ class Expires(Struct, frozen=True, forbid_unknown_fields=True):
     at: Literal["day", "month_end", "quarter_end", "year_end"] = "day"
 
 
+class Worth(Struct, frozen=True, forbid_unknown_fields=True):
+    """What points are worth as a tender: so many pay so many minor units."""
+
+    points: Positive
+    amount: Positive
+
+
 class Unit(Struct, frozen=True, forbid_unknown_fields=True):
     """What is counted: points, stamps, ..."""
 
     expires: Expires | None = None
     negative_balance: Literal["debt"] = "debt"
+    hold_days: Natural = 0
+    spending: "Spending | None" = None
 
 
 class Group(Struct, frozen=True, forbid_unknown_fields=True):
@@ -78,6 +92,72 @@ class Lines(Goods, frozen=True, forbid_unknown_fields=True):
     min_quantity_milli: Natural | None = None
 
 
+class Spending(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a unit may buy: which goods, and which part of a receipt at least and at most, in per cent of all lines' amount."""
+
+    worth: Worth
+    lines: Goods = Goods()
+    exclude: Goods = Goods()
+    min_percent: Percent = 0
+    max_percent: Percent = 100
+
+
+class Bought(Struct, frozen=True, forbid_unknown_fields=True):
+    """An earlier receipt, at most `within_days` local dates ago, has a matching line that did not wholly come back."""
+
+    within_days: Positive
+    sku: str | Patterns | None = None
+    category: str | Patterns | None = None
+    brand: str | Patterns | None = None
+    kind: str | Patterns | None = None
+
+
+class Window(Struct, frozen=True, forbid_unknown_fields=True):
+    """Bounds for a count or a sum over the last `days` or `months`, or over the calendar period `per` that the event falls into."""
+
+    min: Natural | None = None
+    max: Natural | None = None
+    days: Positive | None = None
+    months: Positive | None = None
+    per: Period | None = None
+
+
+class Streak(Struct, frozen=True, forbid_unknown_fields=True):
+    """At least `visits` receipts in each of the last `weeks` ISO weeks, the event's own included."""
+
+    weeks: Annotated[int, Meta(ge=1, le=520)]
+    visits: Positive = 1
+
+
+class MemberTerms(Struct, frozen=True, forbid_unknown_fields=True):
+    """Conditions on the member as of the event: what came before it, in the order of (time, natural key)."""
+
+    tier: Annotated[list[Identifier], Meta(min_length=1)] | None = None
+    segment: Annotated[list[str], Meta(min_length=1)] | None = None
+    kind: Annotated[list[Literal["consumer", "retailer"]], Meta(min_length=1)] | None = None
+    attributes: dict[str, list[str | int | bool]] | None = None
+    first_purchase: bool | None = None
+    bought: Bought | None = None
+    visits: Window | None = None
+    spend: Window | None = None
+    streak: Streak | None = None
+
+
+class Exchange(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a rule `on = "balance"` takes whenever there is enough of it: "buy 9, the 10th is free"."""
+
+    unit: Identifier
+    points: Positive
+
+
+class Target(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a rule `on = "period_end"` looks at: the period's sum over the rule's eligible lines, judged `offset_days` after its end."""
+
+    per: Literal["week", "month", "quarter", "year"]
+    count: Literal["amount", "quantity_milli", "visits"] = "amount"
+    offset_days: Annotated[int, Meta(ge=0, le=366)] = 0
+
+
 class Award(Struct, frozen=True, forbid_unknown_fields=True):
     """How many points: one of the six forms of DESIGN.md §5, told apart by their keys."""
 
@@ -91,10 +171,20 @@ class Award(Struct, frozen=True, forbid_unknown_fields=True):
     of: Identifier | None = None
 
 
+class MemberCap(Struct, frozen=True, forbid_unknown_fields=True):
+    """At most so many points of a rule per account and period; `campaign`: in all."""
+
+    points: Natural
+    per: Literal["day", "week", "month", "quarter", "year", "campaign"]
+
+
 class Cap(Struct, frozen=True, forbid_unknown_fields=True):
-    """What cuts an award."""
+    """What cuts an award. `on_return`: whether what a return takes back makes room again."""
 
     per_receipt: Natural | None = None
+    per_member: MemberCap | None = None
+    budget: Natural | None = None
+    on_return: Literal["give_back", "keep"] = "give_back"
 
 
 class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -112,6 +202,38 @@ class Rule(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     exclusive: bool = False
     cap: Cap = Cap()
     earn_on_points_tender: bool = False
+    on: Trigger = "receipt"
+    member: MemberTerms | None = None
+    activity: dict[str, list[str | int | bool]] | None = None
+    once: Literal["day", "week", "month", "quarter", "year", "ever"] | None = None
+    on_return: Literal["proportional", "requalify"] = "proportional"
+    hold_days: Natural | None = None
+    exchange: Exchange | None = None
+    target: Target | None = None
+
+
+class TierWindow(Struct, frozen=True, forbid_unknown_fields=True):
+    """What qualifies: `count` over the last `months` (rolling) or over the calendar period of `months` that began with the year."""
+
+    months: Annotated[int, Meta(ge=1, le=120)]
+    count: Literal["spend", "points", "visits"]
+    kind: Literal["rolling", "calendar"] = "rolling"
+    unit: Identifier = "points"
+
+
+class Level(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "from"}):
+    """A tier: from which count on, and where to at the end of a window that no longer reaches it."""
+
+    id: Identifier
+    from_: Natural
+    downgrade: Literal["one_down", "to_level", "never"] = "to_level"
+
+
+class Tiers(Struct, frozen=True, forbid_unknown_fields=True):
+    """The levels of membership, lowest first."""
+
+    window: TierWindow
+    levels: Annotated[list[Level], Meta(min_length=1)]
 
 
 class Program(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +243,7 @@ class Program(Struct, frozen=True, forbid_unknown_fields=True):
     units: dict[Identifier, Unit]
     rules: list[Rule]
     groups: dict[Identifier, Group] = {}
+    tiers: Tiers | None = None
 
 
 def ordered(rules: list[Rule]) -> list[Rule]:

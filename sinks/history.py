@@ -24,7 +24,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tillstream.kernels.keys import digest_of, key_of, sale_key_of
-from tillstream.schemas.events import Event, ReturnEvent, SaleEvent
+from tillstream.schemas.events import ReturnEvent, SaleEvent, TypedEvent
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.schemas.receipts import Line, ReturnLine
 from tillstream.sinks.archive import ARCHIVE_COLUMNS, KEY_BYTES, archive_row, key_bytes, sale_of
@@ -78,7 +78,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 """Rows by table."""
 
 _log = structlog.get_logger(__name__)
-_decoder = msgspec.json.Decoder(Event)
+_decoder = msgspec.json.Decoder(TypedEvent)
 
 
 class History:
