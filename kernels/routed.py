@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from tillstream.kernels.keys import key_of, sale_key_of
-from tillstream.schemas.events import Malformed, ReturnEvent, SaleEvent, TickEvent, VoidEvent
+from tillstream.schemas.events import AccountEvent, Malformed, ReturnEvent, TickEvent, VoidEvent
 
-LedgerEvent = SaleEvent | ReturnEvent | VoidEvent | TickEvent
+LedgerEvent = AccountEvent | TickEvent
 
-EVENTS_OF_NO_OTHER = (SaleEvent, TickEvent)
-"""Events that are about no earlier receipt; a tuple, since a union would be made anew at every look."""
+EVENTS_ABOUT_SALES = (ReturnEvent, VoidEvent)
+"""Events that are about an earlier receipt; a tuple, since a union would be made anew at every look."""
 
 class Routed:
     """An event on its way to its account: `account_id` None is an anonymous receipt, `offset` its place, `raw` its bytes.
@@ -25,7 +25,7 @@ class Routed:
         self.offset = offset
         self.raw = raw
         self.key = "" if isinstance(event, TickEvent) else key_of(event)
-        self.sale_key = self.key if isinstance(event, EVENTS_OF_NO_OTHER) else sale_key_of(event)
+        self.sale_key = sale_key_of(event) if isinstance(event, EVENTS_ABOUT_SALES) else self.key
 
 
 class Outcome(NamedTuple):

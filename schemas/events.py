@@ -139,6 +139,8 @@ class ActivityEvent(Struct, frozen=True, kw_only=True, gc=False):
 
 
 Event = TypedEvent | ActivityEvent
+AccountEvent = ReceiptEvent | SpendingEvent | ActivityEvent | EnrolledEvent
+"""Events that may change what an account holds, or what its member is."""
 
 
 class _FreeFields(Struct, frozen=True):

@@ -15,6 +15,12 @@ EntryKind = Literal[
 ]
 
 
+PostingKind = Literal[
+    "sale", "return", "void", "tick", "activity", "enrolment", "hold", "release", "redemption", "adjustment", "transfer", "correction"
+]
+"""What the source event was; a correction is what a late event changes of what an earlier posting gave."""
+
+
 class Entries(Struct, frozen=True, gc=False, omit_defaults=True):
     """Entries of one kind, rule and lot. Columns are parallel; `reverses` holds entry numbers within the posting `reverses_posting`.
 
@@ -45,7 +51,7 @@ class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     """
 
     posting_id: str
-    kind: Literal["sale", "return", "void", "tick"]
+    kind: PostingKind
     account_id: str | None
     source: str
     event_id: str

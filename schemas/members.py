@@ -43,7 +43,7 @@ class Unmerged(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
 
 
 class HouseholdChanged(Struct, frozen=True, kw_only=True):
-    """The data of `member.household_changed`: from now on a member's receipts count for the household's account; null: for its own again."""
+    """The data of `member.household_changed`: from then on receipts count for the household's account; null: for the member's own again."""
 
     member_id: Identifier
     household_id: Identifier | None
