@@ -286,6 +286,7 @@ cdef struct Receipt:
     const int64_t* quantity
     const int64_t* line_no
     const uint64_t* line_bits
+    const int64_t* room
     int64_t total
     int64_t positions
     int64_t* net
@@ -304,7 +305,8 @@ cdef class Kernel:
     cdef readonly Py_ssize_t rules_n, words
     cdef const int64_t[::1] form, numerator, divisor, rounding, cap, group, stacking, exclusive, gross, source
     cdef const int64_t[::1] min_amount, min_positions, lines_min_amount, lines_min_quantity, steps_first, steps_count
-    cdef const int64_t[::1] step_min, step_points, unit
+    cdef const int64_t[::1] step_min, step_points, unit, room_of
+    cdef readonly Py_ssize_t rooms_n
     cdef Spare spare
     cdef int64_t[::1] best_award
     cdef Py_ssize_t[::1] best_group
@@ -321,7 +323,7 @@ cdef class Kernel:
         self.source, self.min_amount = columns["source"], columns["min_amount"]
         self.min_positions, self.lines_min_amount = columns["min_positions"], columns["lines_min_amount"]
         self.lines_min_quantity = columns["lines_min_quantity"]
-        self.unit = columns["unit"]
+        self.unit, self.room_of, self.rooms_n = columns["unit"], columns["room"], len(compiled.rooms)
         self.steps_first, self.steps_count = columns["steps_first"], columns["steps_count"]
         self.step_min = compiled.step_min if len(compiled.step_min) else array("q", [0])
         self.step_points = compiled.step_points if len(compiled.step_points) else array("q", [0])
@@ -337,6 +339,7 @@ cdef class Kernel:
         const int64_t[::1] quantity,
         const int64_t[::1] line_no,
         const uint64_t[::1] line_bits,
+        const int64_t[::1] room=None,
     ):
         """The points of a batch.
 
@@ -346,6 +349,7 @@ cdef class Kernel:
             receipt_bits: uint64[receipts * words], rules that store, date and time of day leave open.
             amount, quantity, line_no: int64[lines], not negative.
             line_bits: uint64[lines * words], rules that goods and kind leave open.
+            room: int64[receipts * rooms], the most that each rule with a room may give each receipt, not negative; None: no bounds.
 
         Raises:
             ValueError: the arrays' lengths do not fit each other, or a number is out of its range.
@@ -357,12 +361,14 @@ cdef class Kernel:
         cdef Py_ssize_t r
         cdef int status
         longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
+        if room is not None and room.shape[0] != n * self.rooms_n:
+            raise ValueError("room: length does not fit `first`")
         awards.receipts_n = n
         awards.take(self.spare)
         awards.first, awards.amount, awards.quantity, awards.line_no, awards.unit = first, amount, quantity, line_no, self.unit
         awards.status = [OK] * n
-        cdef void* room = self.take_room(&receipt, max(1, longest))
-        if room == NULL:
+        cdef void* scratch = self.take_room(&receipt, max(1, longest))
+        if scratch == NULL:
             raise MemoryError
         try:
             for r in range(n):
@@ -371,6 +377,7 @@ cdef class Kernel:
                     continue
                 receipt.amount, receipt.quantity = &amount[first[r]], &quantity[first[r]]
                 receipt.line_no, receipt.line_bits = &line_no[first[r]], &line_bits[first[r] * self.words]
+                receipt.room = NULL if room is None or self.rooms_n == 0 else &room[r * self.rooms_n]
                 with nogil:
                     status = self.judge(awards, &receipt, <int32_t> r, tender[r], &receipt_bits[r * self.words])
                 if status == NO_MEMORY:
@@ -378,7 +385,7 @@ cdef class Kernel:
                 if status == OVERFLOW:
                     awards.status[r] = OVERFLOW
         finally:
-            free(room)
+            free(scratch)
         return awards
 
     cdef Py_ssize_t check(
@@ -477,6 +484,8 @@ cdef class Kernel:
         if status != OK:
             return status
         capped = award if self.cap[k] < 0 or award < self.cap[k] else self.cap[k]
+        if receipt.room != NULL and self.room_of[k] >= 0:
+            capped = min(capped, receipt.room[self.room_of[k]])
         if g >= 0 and self.stacking[k] == STACK_BEST and self.best_group[g] >= 0:
             if capped <= self.best_award[g]:
                 return OK

@@ -1,7 +1,6 @@
 """What a sale does to its account: points spent as a tender, then points earned, one entry per line and rule."""
 
 from collections.abc import Iterator
-from datetime import date
 
 from tillstream.kernels.holdings import Holding, Units, spendable
 from tillstream.kernels.reversal import spread
@@ -57,7 +56,3 @@ def accruals(rules: list[Rule], lines: list[Line], given: Given, expiries: dict[
             basis=basis,
             award=award,
         )
-
-
-def iso(day: date | None) -> str | None:
-    return None if day is None else day.isoformat()

@@ -94,12 +94,7 @@ class Poster:
                 yield self.known_before(routed, known, digest)
                 return
             self.check_sale(event.data, earned)
-            terms = self.terms_of(earned.day)
-            if waiting or not is_plain(event.data, routed.account_id, terms, snapshot.as_of):
-                record = self.keep(self.sale(routed, event, earned, snapshot, digest), snapshot, closes=not waiting)
-            else:
-                record = self.plain_sale(routed, event, earned, snapshot, digest)
-            yield Outcome(routed, "accepted", [record])
+            yield Outcome(routed, "accepted", self.sale_records(routed, event, earned, snapshot, digest, closes=not waiting))
         except Malformed as problem:
             yield Outcome(routed, "refused", problem=problem)
             return
@@ -121,7 +116,7 @@ class Poster:
                 waiting = Waiting(key, sale_key, digest, routed.offset, occurred(event).isoformat(), raw)
                 return Outcome(routed, "waiting", [record_in(snapshot, waiting)])
             posting = self.undo(routed, event, sale, snapshot, (key, digest))
-            return Outcome(routed, "accepted", [self.keep(posting, snapshot, closes=closes)], waited=waited)
+            return Outcome(routed, "accepted", self.undo_records(posting, snapshot, closes=closes), waited=waited)
         except Malformed as problem:
             refused = Refused(key, sale_key, problem.code, routed.offset, occurred(event).isoformat(), closes)
             return Outcome(routed, "refused", [record_in(snapshot, refused)] if waited else (), problem, waited)
@@ -145,6 +140,19 @@ class Poster:
             raise Malformed("overflow", "$.data.lines", "the receipt's sums or points do not fit 64 bits")
         self.check_currency(sale)
 
+    def sale_records(
+        self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot, digest: str, *, closes: bool
+    ) -> list[bytes]:
+        """What a sale writes to the ledger, applied."""
+        terms = self.terms_of(earned.day)
+        if closes and is_plain(event.data, routed.account_id, terms, snapshot.as_of):
+            return [self.plain_sale(routed, event, earned, snapshot, digest)]
+        return [self.keep(self.sale(routed, event, earned, snapshot, digest), snapshot, closes=closes)]
+
+    def undo_records(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
+        """What a return or void writes to the ledger, applied."""
+        return [self.keep(posting, snapshot, closes=closes)]
+
     def plain_sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot, digest: str) -> bytes:
         """The record of a sale that only earns, applied: what `sale` and `keep` do, without the objects in between."""
         terms, account_id = self.terms_of(earned.day), routed.account_id or ""
@@ -160,12 +168,20 @@ class Poster:
         return record
 
     def sale(self, routed: Routed, event: SaleEvent, earned: Earned, snapshot: Snapshot, digest: str) -> Posting:
-        """What a sale gives and takes; an anonymous one neither."""
-        sale, terms = event.data, self.terms_of(earned.day)
+        """What a sale takes and gives; an anonymous one neither."""
+        terms = self.terms_of(earned.day)
+        posting = self.bare_sale(routed, event, terms, snapshot, digest)
+        if routed.account_id is not None:
+            given = earned.awards.given(earned.place)
+            posting.entries.extend(accruals(self.compiled.rules, event.data.lines, given, terms.expiries))
+        return posting
+
+    def bare_sale(self, routed: Routed, event: SaleEvent, terms: DayTerms, snapshot: Snapshot, digest: str) -> Posting:
+        """A sale, and the points that it takes; what it gives is still to be added."""
+        sale = event.data
         entries: list[Entries] = []
         if routed.account_id is not None:
             entries += redemptions(self.program, sale, snapshot.units(routed.account_id), terms.text)
-            entries += accruals(self.compiled.rules, sale.lines, earned.awards.given(earned.place), terms.expiries)
         return Posting(
             posting_id=routed.key,
             kind="sale",

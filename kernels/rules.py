@@ -8,10 +8,12 @@
     group, stacking    number of the rule's group, NONE without; index into STACKINGS
     source             row of the rule that `multiply` is `of`, NONE without
     unit               number of the unit that it gives, in the program's order
+    room               column of the room that member caps, budgets and the like leave per receipt, NONE without
     steps_first/_count where the rule's rows stand in step_min, step_points
 
 What a rule demands of a line, a store, a date or a minute of the day becomes a bit per rule (`Bits`): bit k of word k // 64 says that the
-value does not stand in the way of rule k. Each distinct value is judged once and remembered.
+value does not stand in the way of rule k. Each distinct value is judged once and remembered. Behind the rules come the *watches*: goods
+that no rule awards but that some condition looks for in what was bought; they have bits like rules, and no columns.
 """
 
 from array import array
@@ -20,9 +22,11 @@ from datetime import date
 from fractions import Fraction
 from typing import Any
 
+import msgspec
+
 from tillstream.kernels.globs import compile_glob
 from tillstream.schemas.program_file import time_of
-from tillstream.schemas.programs import AWARD_FORMS, Goods, Program, Rule, award_form, ordered
+from tillstream.schemas.programs import AWARD_FORMS, Award, Bought, Goods, Lines, Program, Rule, award_form, ordered
 
 FORMS = tuple(AWARD_FORMS.values())
 ROUNDINGS = ("floor", "half_up", "ceil")
@@ -36,7 +40,7 @@ VALUES_MAX = 200_000
 
 COLUMNS = (
     "form", "numerator", "divisor", "rounding", "cap", "group", "stacking", "exclusive", "gross", "source", "min_amount", "min_positions",
-    "lines_min_amount", "lines_min_quantity", "steps_first", "steps_count", "unit",
+    "lines_min_amount", "lines_min_quantity", "steps_first", "steps_count", "unit", "room",
 )  # fmt: skip
 
 
@@ -71,11 +75,14 @@ def words_for(rules: list[Rule]) -> int:
 
 
 class CompiledRules:
-    """The columns of a program's rules, and the `Bits` of everything a rule may demand."""
+    """The columns of a program's rules for receipts, and the `Bits` of everything a rule may demand."""
 
     def __init__(self, program: Program) -> None:
-        self.rules = ordered(program.rules)
-        self.words = words_for(self.rules)
+        self.rules = [rule for rule in ordered(program.rules) if rule.on == "receipt"]
+        self.watches = watches(program)
+        rows_of_bits = [*self.rules, *self.watches.values()]
+        self.words = words_for(rows_of_bits)
+        self.rooms = [rule.id for rule in self.rules if rule.cap.per_member is not None or rule.cap.budget is not None]
         self.columns = {name: array("q", bytes(8 * len(self.rules))) for name in COLUMNS}
         self.step_min, self.step_points = array("q"), array("q")
         self.units = list(program.units)
@@ -84,14 +91,14 @@ class CompiledRules:
         for row, rule in enumerate(self.rules):
             for name, value in self._row(program, rule, groups, rows).items():
                 self.columns[name][row] = value
-        self.stores = Bits(self.rules, lambda rule, store: matches(rule.when.store, store))
-        self.dates = Bits(self.rules, date_is_open)
-        self.minutes = Bits(self.rules, minute_is_open)
-        self.skus = Bits(self.rules, lambda rule, sku: goods_are_open(rule, "sku", sku))
-        self.categories = Bits(self.rules, lambda rule, category: goods_are_open(rule, "category", category))
-        self.brands = Bits(self.rules, lambda rule, brand: goods_are_open(rule, "brand", brand))
-        self.kinds = Bits(self.rules, kind_is_open)
-        self.judges_skus = any(rule.lines.sku or rule.exclude.sku for rule in self.rules)
+        self.stores = Bits(rows_of_bits, lambda rule, store: matches(rule.when.store, store))
+        self.dates = Bits(rows_of_bits, date_is_open)
+        self.minutes = Bits(rows_of_bits, minute_is_open)
+        self.skus = Bits(rows_of_bits, lambda rule, sku: goods_are_open(rule, "sku", sku))
+        self.categories = Bits(rows_of_bits, lambda rule, category: goods_are_open(rule, "category", category))
+        self.brands = Bits(rows_of_bits, lambda rule, brand: goods_are_open(rule, "brand", brand))
+        self.kinds = Bits(rows_of_bits, kind_is_open)
+        self.judges_skus = any(rule.lines.sku or rule.exclude.sku for rule in rows_of_bits)
 
     def _row(self, program: Program, rule: Rule, groups: list[str], rows: dict[str, int]) -> dict[str, int]:
         form = award_form(rule.award) or ""
@@ -118,7 +125,36 @@ class CompiledRules:
             "steps_first": first,
             "steps_count": len(steps),
             "unit": self.units.index(rule.unit),
+            "room": self.rooms.index(rule.id) if rule.id in self.rooms else NONE,
         }
+
+
+def watches(program: Program) -> dict[str, Rule]:
+    """What must be counted of what was bought, by an id made of what it looks for, as rules that give nothing."""
+    found: dict[str, Rule] = {}
+    for rule in program.rules:
+        if rule.member is not None and rule.member.bought is not None:
+            found.setdefault(bought_id(rule.member.bought), Rule(id="", award=Award(fixed=0), lines=bought_lines(rule.member.bought)))
+        if rule.target is not None:
+            found.setdefault(target_id(rule), Rule(id="", award=Award(fixed=0), lines=rule.lines, exclude=rule.exclude))
+    return found
+
+
+def bought_lines(bought: Bought) -> Lines:
+    """The lines that a purchase condition looks for."""
+    given = {key: getattr(bought, key) for key in ("sku", "category", "brand", "kind")}
+    return Lines(**{key: [value] if isinstance(value, str) else value for key, value in given.items()})
+
+
+def bought_id(bought: Bought) -> str:
+    """The same for all conditions that look for the same goods, however far back."""
+    return "lines " + msgspec.json.encode(bought_lines(bought)).decode()
+
+
+def target_id(rule: Rule) -> str:
+    """The same for all targets that count the same goods in the same way."""
+    count = "" if rule.target is None else rule.target.count
+    return f"{count} " + msgspec.json.encode((rule.lines, rule.exclude)).decode()
 
 
 def award_ratio(rule: Rule, form: str) -> tuple[int, int]:

@@ -6,11 +6,13 @@ rebuild end equal (G5).
 """
 
 from collections.abc import Iterable
+from datetime import date
 
 from msgspec import Struct
 
 from tillstream.kernels.holdings import NEVER, Holding, Units
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
+from tillstream.schemas.member_state import Member, Sheet
 
 
 class Returned(Struct):
@@ -25,8 +27,11 @@ class Returned(Struct):
 class Snapshot:
     """Accounts, postings by natural key, what came back of sales, and events that wait for their sale.
 
+    members: the state of accounts' members; sheets: what events' rules stand at, where that is not what their posting gave; chronicles: per
+    account the instants of its events by their keys, for judging them again.
+
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
-    hold points which expire on it and may not have held any before.
+    hold points which expire on it and may not have held any before, and those for which something is due on the day after.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -36,11 +41,17 @@ class Snapshot:
         self.postings: dict[str, bytes] = {}
         self.returned: dict[str, Returned] = {}
         self.waiting: dict[str, dict[str, bytes]] = {}
+        self.members: dict[str, Member] = {}
+        self.sheets: dict[str, Sheet] = {}
+        self.chronicles: dict[str, dict[str, str]] = {}
         self.new_expiries: dict[str, set[str]] = {}
         self.changed_accounts: set[str] = set()
         self.new_postings: dict[str, str] = {}
         self.changed_returned: set[str] = set()
         self.changed_waiting: set[str] = set()
+        self.changed_members: set[str] = set()
+        self.changed_sheets: set[str] = set()
+        self.new_events: dict[str, dict[str, str]] = {}
 
     def units(self, account_id: str) -> Units:
         """The account's holdings; an unknown account holds nothing."""
@@ -77,6 +88,10 @@ class Snapshot:
                 self.as_of = max(self.as_of or record.day, record.day)
             return
         self.hold(record.posting_id, record.day, raw)
+        if record.member is not None and record.account_id is not None:
+            self._note_member(record, record.account_id, record.member)
+        if record.kind == "correction":
+            return
         if record.kind == "sale" and record.posting_id in self.waiting:
             del self.waiting[record.posting_id]
             self.changed_waiting.add(record.posting_id)
@@ -103,6 +118,20 @@ class Snapshot:
         """Keeps a posting under its local date."""
         self.postings[posting_id] = raw
         self.new_postings[posting_id] = day
+
+    def _note_member(self, posting: Posting, account_id: str, member: Member) -> None:
+        self.members[account_id] = member
+        self.changed_members.add(account_id)
+        if posting.kind != "correction":
+            event = {posting.posting_id: posting.occurred_at}
+            self.chronicles.setdefault(account_id, {}).update(event)
+            self.new_events.setdefault(account_id, {}).update(event)
+        if member.next_due:
+            self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
+        if posting.sheet is not None:
+            about = posting.reverses_posting or posting.posting_id
+            self.sheets[about] = posting.sheet
+            self.changed_sheets.add(about)
 
     def _note_expiry(self, expiry: str, account_id: str) -> None:
         if expiry != NEVER:

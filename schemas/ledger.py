@@ -10,15 +10,18 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
+from tillstream.schemas.member_state import Judged, Member, Sheet
+
 EntryKind = Literal[
     "accrual", "reversal", "hold", "capture", "release", "redemption", "expiry", "adjustment", "transfer"
 ]
 
 
 PostingKind = Literal[
-    "sale", "return", "void", "tick", "activity", "enrolment", "hold", "release", "redemption", "adjustment", "transfer", "correction"
-]
-"""What the source event was; a correction is what a late event changes of what an earlier posting gave."""
+    "sale", "return", "void", "tick", "activity", "enrolment", "hold", "release", "redemption", "adjustment", "transfer", "due",
+    "correction",
+]  # fmt: skip
+"""What the source event was; `due` fell due by itself, a correction is what a late event changes of what an earlier posting gave."""
 
 
 class Entries(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -47,7 +50,8 @@ class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     `posting_id` is the hexadecimal natural key of the source event, `digest` the hash of its data, `offset` its place in the same
     partition of `transactions` (in `simulate`: its line), `day` its local date. `line_no`, `amount` and `quantity_milli` are the
     receipt's lines in columns; of a return or void, the sale's line numbers and what came back. `closes` is false where more postings of
-    the same offset follow.
+    the same offset follow. Where the program looks at members: `judged` is what the event was judged by, `member` the state behind it,
+    `sheet` what the sale or bonus that a posting reverses stands at.
     """
 
     posting_id: str
@@ -67,6 +71,9 @@ class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     entries: list[Entries]
     reverses_posting: str | None = None
     closes: bool = True
+    judged: Judged | None = None
+    member: Member | None = None
+    sheet: Sheet | None = None
 
 
 class Entry(Struct, frozen=True):

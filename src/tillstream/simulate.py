@@ -1,16 +1,18 @@
 """What would these events give? The same kernels and ledger as the workers', in process, no server (DESIGN.md §7)."""
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from tillstream.kernels.holdings import NEVER, Holding, settle
 from tillstream.kernels.identities import account_of, identity_hash
-from tillstream.kernels.posting import Poster
+from tillstream.kernels.keys import key_of, occurred
+from tillstream.kernels.posters import poster_for
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, ReceiptEvent, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import AccountEvent, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, VoidEvent, decode
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
 from tillstream.schemas.program_file import Versioned
 
@@ -27,7 +29,7 @@ class Simulation:
     """
 
     def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None) -> None:
-        self.poster = Poster(program)
+        self.poster = poster_for(program)
         self.snapshot = Snapshot()
         self.on_entry = on_entry
         self.enrolled: dict[str, str] = {}
@@ -37,7 +39,7 @@ class Simulation:
 
     def run(self, lines: Iterable[bytes]) -> None:
         """Takes a history, one event a line; blank lines are passed over."""
-        routable: list[tuple[int, bytes, ReceiptEvent | TickEvent]] = []
+        routable: list[tuple[int, bytes, AccountEvent | TickEvent]] = []
         for index, raw in enumerate(line for line in lines if line.strip()):
             self.events += 1
             try:
@@ -47,8 +49,9 @@ class Simulation:
                 continue
             if isinstance(event, EnrolledEvent | IdentityAddedEvent):
                 self.enrol(event)
-            else:
+            if not isinstance(event, IdentityAddedEvent):
                 routable.append((index, raw.strip(), event))
+        routable = in_order(routable)
         for first in range(0, len(routable), BATCH_ROWS):
             batch = [self.route(*item) for item in routable[first : first + BATCH_ROWS]]
             for outcome in self.poster.post(batch, self.snapshot):
@@ -59,9 +62,11 @@ class Simulation:
         identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
         for identity in identities:
             self.enrolled[identity_hash(identity, IDENTITY_KEY)] = event.data.member_id
-        self.accepted += 1
+        self.accepted += isinstance(event, IdentityAddedEvent)
 
-    def route(self, index: int, raw: bytes, event: ReceiptEvent | TickEvent) -> Routed:
+    def route(self, index: int, raw: bytes, event: AccountEvent | TickEvent) -> Routed:
+        if isinstance(event, EnrolledEvent):
+            return Routed(event, event.data.member_id, index, raw)
         member = None if isinstance(event, TickEvent | VoidEvent) else event.data.member
         return Routed(event, account_of(member, IDENTITY_KEY, self.enrolled), index, raw)
 
@@ -98,6 +103,20 @@ class Simulation:
             "rejected": self.rejected,
             "accounts": {account_id: units for account_id, units in accounts.items() if units},
         }
+
+
+def in_order(events: list[tuple[int, bytes, AccountEvent | TickEvent]]) -> list[tuple[int, bytes, AccountEvent | TickEvent]]:
+    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind everything of their moment."""
+    first: dict[str, datetime] = {}
+    placed = []
+    for index, raw, event in events:
+        if isinstance(event, TickEvent):
+            placed.append(((event.time, True, ""), index, raw, event))
+        else:
+            key = key_of(event)
+            placed.append(((first.setdefault(key, occurred(event)), False, key), index, raw, event))
+    placed.sort(key=lambda item: item[:2])
+    return [(index, raw, event) for _, index, raw, event in placed]
 
 
 def ledger_entries(records: Iterable[bytes]) -> Iterator[Entry]:

@@ -1,0 +1,82 @@
+"""What falls due for a member by itself: birthdays, and the ends of periods that have a target (DESIGN.md §6). Expiry is lapsing.py's.
+
+Due are the dates up to that of the latest `clock.tick`; what is due on a date comes before all events of that date.
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import NamedTuple
+
+from tillstream.kernels.expiry import month_day
+from tillstream.kernels.periods import period
+from tillstream.kernels.rules import target_id
+from tillstream.kernels.terms import total
+from tillstream.schemas.member_state import Member, Profile
+from tillstream.schemas.programs import Program, Rule
+
+BIRTHDAY, PERIOD_END = "birthday", "period_end"
+
+
+class Due(NamedTuple):
+    """One date for one trigger: the rules concerned, and the count that they look at. `name` tells it from all others of its account."""
+
+    day: date
+    trigger: str
+    rules: list[str]
+    quantity: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.trigger}/{self.day}" + (f"/{self.rules[0]}" if self.trigger == PERIOD_END else "")
+
+
+class Dues:
+    """The rules of one program that answer to the calendar."""
+
+    def __init__(self, program: Program) -> None:
+        self.birthday = [rule.id for rule in program.rules if rule.on == BIRTHDAY]
+        self.targets = [rule for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
+
+    def between(self, member: Member, after: int, until: int) -> list[Due]:
+        """What is due later than the date `after`, up to `until`, in order."""
+        found = [*self._birthdays(member.profile, after, until)]
+        for rule in self.targets:
+            found += self._ends(member, rule, after, until)
+        return sorted(found, key=lambda due: (due.day, due.name))
+
+    def next_after(self, member: Member, after: int) -> date | None:
+        """The first date later than `after` on which something will be due, as things stand."""
+        year = date.fromordinal(max(after, 1)) + timedelta(days=366)
+        ends = [due_day(rule, day) for rule in self.targets for day in member.counts.get(counter_of(rule), {})]
+        days = [due.day for due in self._birthdays(member.profile, after, year.toordinal())]
+        return min([*days, *(day for day in ends if day.toordinal() > after)], default=None)
+
+    def _birthdays(self, profile: Profile, after: int, until: int) -> Iterator[Due]:
+        """Birthdays after the enrolment; 02-29 is the 28th in common years."""
+        if not self.birthday or profile.birthday is None or profile.enrolled_on is None or until <= 0:
+            return
+        first = max(after, profile.enrolled_on)
+        month, day = int(profile.birthday[:2]), int(profile.birthday[3:])
+        for year in range(date.fromordinal(max(1, first)).year, date.fromordinal(until).year + 1):
+            due = month_day(year, month, day)
+            if first < due.toordinal() <= until:
+                yield Due(due, BIRTHDAY, self.birthday, 1)
+
+    def _ends(self, member: Member, rule: Rule, after: int, until: int) -> Iterator[Due]:
+        counts = member.counts.get(counter_of(rule), {})
+        per = rule.target.per if rule.target is not None else "month"
+        for span in sorted({period(date.fromordinal(day), per) for day in counts}):
+            due, quantity = due_day(rule, span[0]), total(counts, span)
+            if after < due.toordinal() <= until and quantity > 0:
+                yield Due(due, PERIOD_END, [rule.id], quantity)
+
+
+def counter_of(rule: Rule) -> str:
+    return "watch/" + target_id(rule)
+
+
+def due_day(rule: Rule, day: int) -> date:
+    """The date on which the target of the period of `day` is judged: `offset_days` after the first day behind the period."""
+    offset = rule.target.offset_days if rule.target is not None else 0
+    per = rule.target.per if rule.target is not None else "month"
+    return date.fromordinal(period(date.fromordinal(day), per)[1] + 1 + offset)

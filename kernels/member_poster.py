@@ -1,0 +1,297 @@
+"""Postings of a program that looks at members: tiers, purchase history, caps per member, budgets, bonuses (see `Poster` for all else).
+
+An event in the order of its account takes one step from the state behind the last one (fold.py). One that comes late has all events of the
+account judged again (refold.py): it gets its posting, and every earlier posting whose rules now stand elsewhere a correction.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
+from typing import NamedTuple
+
+from msgspec import structs
+
+from tillstream.kernels.award import Awards
+from tillstream.kernels.columns import gather
+from tillstream.kernels.counting import day_of
+from tillstream.kernels.dues import Dues
+from tillstream.kernels.exchange import Exchanges
+from tillstream.kernels.facts import Facts
+from tillstream.kernels.fold import Fold, sheet_of
+from tillstream.kernels.member_rules import Given, Look, MemberRules, judged_of
+from tillstream.kernels.posting import Earned, Poster
+from tillstream.kernels.refold import Refold, is_late, summed
+from tillstream.kernels.room import Allowance, Budgets, Table
+from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
+from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.schemas.events import ActivityEvent, EnrolledEvent, Malformed, SaleEvent, TickEvent
+from tillstream.schemas.ledger import Entries, Posting, decode_record
+from tillstream.schemas.member_state import Judged, Member, Sheet
+from tillstream.schemas.program_file import Versioned
+
+
+class MemberEarned(NamedTuple):
+    """What the rules give one sale under its member's state, how it was judged, and the state on its way; as `Earned` for `Poster`."""
+
+    awards: Awards
+    place: int
+    day: date
+    judged: Judged
+    look: Look | None
+    fold: Fold | None
+
+    @property
+    def overflows(self) -> bool:
+        """Whether a sum does not fit 64 bits."""
+        return bool(self.awards.status[self.place])
+
+
+class MemberPoster(Poster):
+    """Judges events by one program that looks at members."""
+
+    def __init__(self, program: Versioned, budgets: Budgets | None = None) -> None:
+        super().__init__(program)
+        self.budgets: Budgets = Table() if budgets is None else budgets
+        self.rules = MemberRules(self.program, self.compiled, self.kernel)
+        self.named = {rule.id: rule for rule in self.program.rules}
+        self.dues = Dues(self.program)
+        self.exchanges = Exchanges(self.program)
+        self.facts = Facts(self.program, self.rules.bonuses, self.zone, self.version)
+
+    def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
+        """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
+        outcomes: list[Outcome] = []
+        for run in runs(batch):
+            if not isinstance(run[0].event, SaleEvent):
+                outcomes += self.post_other(run[0], snapshot)
+                continue
+            for routed, earned in zip(run, self.earn_run(run, snapshot), strict=True):
+                outcomes += self.post_sale(routed, routed.event, earned, snapshot)  # type: ignore[arg-type]
+        return outcomes
+
+    def post_other(self, routed: Routed, snapshot: Snapshot) -> list[Outcome]:
+        """One event that is no sale."""
+        if not isinstance(routed.event, ActivityEvent | EnrolledEvent):
+            return super().post([routed], snapshot)
+        posting = self.facts.posting(routed)
+        if (known := snapshot.postings.get(routed.key)) is not None:
+            try:
+                return [self.known_before(routed, known, posting.digest)]
+            except Malformed as problem:
+                return [Outcome(routed, "refused", problem=problem)]
+        try:
+            return [Outcome(routed, "accepted", self.bonus_records(posting, snapshot))]
+        except Malformed as problem:
+            return [Outcome(routed, "refused", problem=problem)]
+
+    def earn_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[MemberEarned]:
+        """The kernel's awards for sales of accounts that are all different, each under its member's state."""
+        sales = [routed.event.data for routed in run]  # type: ignore[union-attr]
+        columns = gather(self.compiled, sales, self.zone)
+        judged = judged_of(columns, self.compiled.words)
+        folds = [None if routed.account_id is None else self.fold(snapshot.members.get(routed.account_id)) for routed in run]
+        looks = [
+            None if fold is None else fold.look(day, sum([line.amount for line in sale.lines]))
+            for fold, day, sale in zip(folds, columns.dates, sales, strict=True)
+        ]
+        awards = self.rules.award(columns, looks)
+        for place, each in enumerate(zip(columns.dates, judged, looks, folds, strict=True)):
+            yield MemberEarned(awards, place, *each)
+
+    def fold(self, member: Member | None) -> Fold:
+        """A state to move on, on a budget of its own until its postings are kept."""
+        return Fold(self.rules, self.zone, Allowance(self.budgets, {}), member)
+
+    def sale_records(  # type: ignore[override]
+        self, routed: Routed, event: SaleEvent, earned: MemberEarned, snapshot: Snapshot, digest: str, *, closes: bool
+    ) -> list[bytes]:
+        """What a sale writes to the ledger, applied."""
+        if earned.fold is None or earned.look is None:
+            return super().sale_records(routed, event, Earned(*earned[:3]), snapshot, digest, closes=closes)
+        bare = self.bare_sale(routed, event, self.terms_of(earned.day), snapshot, digest)
+        posting = structs.replace(bare, judged=earned.judged)
+        if is_late(posting, earned.fold.member.last):
+            return self.late_records(posting, snapshot, closes=closes)
+        given = self.rules.given(earned.awards, earned.place, posting.line_no)
+        look = earned.look
+        if self.overspends(given):
+            look = earned.fold.look(earned.day, sum(posting.amount))
+            given = earned.fold.kernel_given(posting, look, {})
+        bonuses = earned.fold.sale(posting, given)
+        sheet = sheet_of([*given, *bonuses], look) if self.rules.requalifying else None
+        posting = structs.replace(posting, entries=[*posting.entries, *self.accruals([*given, *bonuses], posting)], sheet=sheet)
+        return self.finish([posting], earned.fold, snapshot, closes=closes)
+
+    def undo_records(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
+        """What a return or void writes to the ledger, applied: the points that paid as ever, the rules' points by their sheet."""
+        sale = decode_record(snapshot.postings[posting.reverses_posting or ""])
+        if posting.account_id is None or not isinstance(sale, Posting) or sale.judged is None:
+            return super().undo_records(posting, snapshot, closes=closes)
+        posting = structs.replace(posting, entries=[group for group in posting.entries if group.rule_id is None])
+        fold = self.fold(snapshot.members.get(posting.account_id))
+        if is_late(posting, fold.member.last):
+            return self.late_records(posting, snapshot, closes=closes)
+        before = came_back(snapshot.returned.get(sale.posting_id, Returned()))
+        old = self.sheet(sale, snapshot)
+        new = fold.came_back(posting, sale, old, before, summed(before, posting))
+        posting = structs.replace(posting, entries=[*posting.entries, *self.between(sale, old, new)], sheet=new)
+        return self.finish([posting], fold, snapshot, closes=closes)
+
+    def bonus_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
+        """What an activity or enrolment writes to the ledger, applied."""
+        fold = self.fold(snapshot.members.get(posting.account_id or ""))
+        if is_late(posting, fold.member.last):
+            return self.late_records(posting, snapshot, closes=True)
+        given = fold.bonus(posting)
+        return self.finish([structs.replace(posting, entries=self.accruals(given, posting))], fold, snapshot, closes=True)
+
+    def tick(self, routed: Routed, event: TickEvent, snapshot: Snapshot) -> Iterator[bytes]:
+        """What falls due for each member of the snapshot, then what expires."""
+        snapshot.as_of = max(snapshot.as_of or "", event.data.date.isoformat())
+        for account_id in sorted(snapshot.members):
+            fold = self.fold(snapshot.members[account_id])
+            due = self.dues.between(fold.member, fold.member.dues_until, as_of_day(snapshot))
+            made = [self.facts.due(account_id, each, routed) for each in due]
+            if made and is_late(made[0], fold.member.last):
+                yield from self.late_records(made[0], snapshot, closes=False)
+            elif made:
+                yield from self.finish(self.due_postings(made, fold), fold, snapshot, closes=False)
+        yield from super().tick(routed, event, snapshot)
+
+    def late_records(self, late: Posting, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
+        """A posting that stands before others of its account, and what it changes of theirs, applied."""
+        found = {key: decode_record(snapshot.postings[key]) for key in snapshot.chronicles.get(late.account_id or "", ())}
+        known = {key: record for key, record in found.items() if isinstance(record, Posting)}
+        old = {key: self.sheet(posting, snapshot) for key, posting in known.items()}
+        fold = Fold(self.rules, self.zone, Allowance(self.budgets, self.usage(old.values())))
+        refold = Refold(fold, self.dues, lambda due: self.facts.due(late.account_id or "", due, late), as_of_day(snapshot))
+        refold.run([*known.values(), late])
+        return self.finish(list(self.differences(late, known, old, refold)), fold, snapshot, closes=closes)
+
+    def differences(self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold) -> Iterator[Posting]:
+        """The late event's own posting, what fell due by it, and the corrections, by posting id."""
+        undone = late.reverses_posting
+        if undone is not None:
+            entries = self.between(known[undone], old[undone], refold.sheets[undone])
+            yield structs.replace(late, entries=[*late.entries, *entries], sheet=refold.sheets[undone])
+        elif late.kind != "due":
+            given = self.accruals(refold.given[late.posting_id], late)
+            yield structs.replace(late, entries=[*late.entries, *given])
+        for key in sorted(refold.dues.keys() - known.keys()):
+            yield structs.replace(refold.dues[key], entries=self.accruals(refold.given[key], refold.dues[key]))
+        for key in sorted(old.keys() - {undone}):
+            new = refold.sheets.get(key, Sheet({}, {}))
+            if not same_sheet(old[key], new):
+                yield self.facts.correction(late, known[key], self.between(known[key], old[key], new), new)
+
+    def finish(self, postings: list[Posting], fold: Fold, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
+        """Adds what fell due meanwhile, gives the postings the state behind them all, keeps them, and takes from budgets what they gave."""
+        first = postings[0]
+        after = max(fold.member.dues_until, day_of(first))
+        due = self.dues.between(fold.member, after, as_of_day(snapshot))
+        made = [self.facts.due(first.account_id or "", each, first) for each in due]
+        postings = [*postings, *self.due_postings(made, fold)]
+        next_due = self.dues.next_after(fold.member, max(as_of_day(snapshot), fold.member.dues_until))
+        member = structs.replace(fold.member, next_due=0 if next_due is None else next_due.toordinal())
+        last = len(postings) - 1
+        records = [
+            self.keep(structs.replace(posting, member=member), snapshot, closes=closes and place == last)
+            for place, posting in enumerate(postings)
+        ]
+        for rule_id, points in fold.budgets.changes().items():
+            self.budgets.moved(self.named[rule_id], points)
+        return records
+
+    def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
+        """As `Poster.keep`, with what is exchanged after the posting."""
+        if posting.member is not None and posting.account_id is not None and self.exchanges.rules:
+            expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
+            units = snapshot.units(posting.account_id)
+            exchanged = self.exchanges.due(units, posting.entries, posting.member, posting.day, expiries)
+            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
+        return super().keep(posting, snapshot, closes=closes)
+
+    def due_postings(self, made: Iterable[Posting], fold: Fold) -> list[Posting]:
+        """The postings of what falls due, with what the rules give for each."""
+        return [structs.replace(posting, entries=self.accruals(fold.bonus(posting), posting)) for posting in made]
+
+    def accruals(self, given: Iterable[Given], posting: Posting) -> list[Entries]:
+        """What rules give, as entries of a posting of its date."""
+        expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
+        return [
+            Entries(
+                kind="accrual",
+                unit=self.named[each.rule_id].unit,
+                points=each.points,
+                line_no=line_numbers(each.line_no),
+                rule_id=each.rule_id,
+                expires_on=expiries[self.named[each.rule_id].unit],
+                basis=each.basis,
+                award=each.award,
+            )
+            for each in given
+        ]
+
+    def between(self, posting: Posting, old: Sheet, new: Sheet) -> list[Entries]:
+        """The entries that lead the rules of a posting from one sheet to another."""
+        expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
+        return list(entries_between(posting, old, new, self.named, expiries))
+
+    def sheet(self, posting: Posting, snapshot: Snapshot) -> Sheet:
+        """What the rules of a posting stand at now."""
+        found = snapshot.sheets.get(posting.posting_id)
+        return sheet_of_posting(posting, self.named) if found is None else found
+
+    def usage(self, sheets: Iterable[Sheet]) -> dict[str, int]:
+        """What events took from budgets, by rule."""
+        used: dict[str, int] = {}
+        for sheet in sheets:
+            for rule_id, lines in sheet.given.items():
+                back = sum(sheet.undone.get(rule_id, {}).values()) if self.rules.counting.gives_back(rule_id) else 0
+                used[rule_id] = used.get(rule_id, 0) + sum(lines.values()) - back
+        return {rule_id: points for rule_id, points in used.items() if rule_id in self.named and self.named[rule_id].cap.budget is not None}
+
+    def overspends(self, given: Iterable[Given]) -> bool:
+        """Whether others of the same run have meanwhile taken from a budget what a sale was promised."""
+        return any(
+            self.named[each.rule_id].cap.budget is not None and sum(each.points) > self.budgets.left(self.named[each.rule_id])
+            for each in given
+        )
+
+
+def runs(batch: Sequence[Routed]) -> Iterator[list[Routed]]:
+    """The batch cut into sales of accounts that are all different, and single other events."""
+    run: list[Routed] = []
+    accounts: set[str] = set()
+    for routed in batch:
+        is_sale = isinstance(routed.event, SaleEvent)
+        if run and (not is_sale or routed.account_id in accounts):
+            yield run
+            run, accounts = [], set()
+        if not is_sale:
+            yield [routed]
+            continue
+        run.append(routed)
+        if routed.account_id is not None:
+            accounts.add(routed.account_id)
+    if run:
+        yield run
+
+
+def came_back(returned: Returned) -> dict[int, tuple[int, int]]:
+    """Amount and quantity that came back, by line number."""
+    return {number: (amount, returned.quantity_milli.get(number, 0)) for number, amount in returned.amount.items()}
+
+
+def as_of_day(snapshot: Snapshot) -> int:
+    """The date of the latest tick, 0 before the first."""
+    return date.fromisoformat(snapshot.as_of).toordinal() if snapshot.as_of else 0
+
+
+def same_sheet(old: Sheet, new: Sheet) -> bool:
+    """Whether two sheets say the same of every line."""
+    return (old.closed, old.room) == (new.closed, new.room) and all(
+        {rule: kept for rule, lines in one.items() if (kept := {n: p for n, p in lines.items() if p})}
+        == {rule: kept for rule, lines in other.items() if (kept := {n: p for n, p in lines.items() if p})}
+        for one, other in ((old.given, new.given), (old.undone, new.undone))
+    )

@@ -1,0 +1,87 @@
+"""What comes late: all events of the account are judged again in their order, and the ledger gets the difference (DESIGN.md §3, G3).
+
+In: the account's postings, the late one among them. Out: where its member's state and the sheets of its events stand then.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from tillstream.kernels.counting import Sums, day_of
+from tillstream.kernels.dues import Due, Dues
+from tillstream.kernels.fold import Fold, Position, position, sheet_of
+from tillstream.kernels.member_rules import Given
+from tillstream.schemas.ledger import Posting
+from tillstream.schemas.member_state import Sheet
+
+EVENT_KINDS = ("sale", "return", "void", "activity", "enrolment")
+"""Postings of events; what fell due is made anew, corrections follow."""
+
+
+class Refold:
+    """One pass over all events of an account. By posting id: the sheets that they stand at then, what each gave, and what fell due."""
+
+    def __init__(self, fold: Fold, calendar: Dues, due_posting: Callable[[Due], Posting], as_of: int) -> None:
+        self.fold = fold
+        self.calendar = calendar
+        self.due_posting = due_posting
+        self.as_of = as_of
+        self.sheets: dict[str, Sheet] = {}
+        self.given: dict[str, list[Given]] = {}
+        self.dues: dict[str, Posting] = {}
+        self.back: dict[str, dict[int, tuple[int, int]]] = {}
+
+    def run(self, postings: Iterable[Posting]) -> None:
+        """Makes every step, in order; a return that stands before its sale follows it."""
+        events = sorted((posting for posting in postings if posting.kind in EVENT_KINDS), key=position)
+        known = {posting.posting_id: posting for posting in events}
+        early: dict[str, list[Posting]] = {}
+        for posting in events:
+            self.fall_due(min(day_of(posting), self.as_of))
+            sale_id = posting.reverses_posting
+            if sale_id is not None and sale_id not in self.sheets:
+                early.setdefault(sale_id, []).append(posting)
+                continue
+            self.step(posting, known)
+            for undo in early.pop(posting.posting_id, ()):
+                self.step(undo, known)
+        self.fall_due(self.as_of)
+
+    def step(self, posting: Posting, known: Mapping[str, Posting]) -> None:
+        if posting.kind == "sale":
+            look, given = self.fold.sale_again(posting)
+            self.given[posting.posting_id] = given
+            self.sheets[posting.posting_id] = sheet_of(given, look if self.fold.rules.requalifying else None)
+        elif posting.reverses_posting is not None:
+            sale = known[posting.reverses_posting]
+            before = self.back.get(sale.posting_id, {})
+            after = summed(before, posting)
+            self.sheets[sale.posting_id] = self.fold.came_back(posting, sale, self.sheets[sale.posting_id], before, after)
+            self.back[sale.posting_id] = after
+        else:
+            self.bonus(posting)
+
+    def bonus(self, posting: Posting) -> None:
+        self.given[posting.posting_id] = self.fold.bonus(posting)
+        self.sheets[posting.posting_id] = sheet_of(self.given[posting.posting_id])
+
+    def fall_due(self, until: int) -> None:
+        """What is due up to the date `until` and was not yet."""
+        member = self.fold.member
+        for due in self.calendar.between(member, member.dues_until, until):
+            posting = self.due_posting(due)
+            self.dues[posting.posting_id] = posting
+            self.bonus(posting)
+
+
+def summed(before: Sums, undo: Posting) -> dict[int, tuple[int, int]]:
+    """What has come back of a sale with `undo`, by line number."""
+    after = dict(before)
+    for number, amount, quantity in zip(undo.line_no, undo.amount, undo.quantity_milli, strict=True):
+        there = after.get(number, (0, 0))
+        after[number] = there[0] + amount, there[1] + quantity
+    return after
+
+
+def is_late(posting: Posting, last: Position) -> bool:
+    """Whether an event stands before the last one of its account."""
+    return position(posting) < last
+

@@ -1,0 +1,84 @@
+"""Tiers: up at once, down at the end of a window that no longer reaches the level (DESIGN.md §6).
+
+What qualifies is counted apart from what can be spent: `spend`, `visits` or `points/<unit>` of the member's state.
+"""
+
+from datetime import date
+
+from tillstream.kernels.expiry import months_later
+from tillstream.kernels.periods import Span, calendar_months, last_months
+from tillstream.kernels.terms import total
+from tillstream.schemas.member_state import Member
+from tillstream.schemas.programs import Level, Tiers
+
+
+def counter_of(tiers: Tiers) -> str:
+    """The counter by which levels are reached."""
+    return f"points/{tiers.window.unit}" if tiers.window.count == "points" else tiers.window.count
+
+
+def start(tiers: Tiers, member: Member) -> None:
+    """A new member is on the lowest level, if that costs nothing."""
+    if member.tier is None:
+        member.tier = tiers.levels[0].id if tiers.levels[0].from_ == 0 else ""
+
+
+def advance(tiers: Tiers, member: Member, day: date) -> None:
+    """Decides all windows that ended before `day`."""
+    start(tiers, member)
+    while 0 < member.window_end < day.toordinal():
+        last = date.fromordinal(member.window_end)
+        reached = total(member.counts.get(counter_of(tiers)), span_of(tiers, last))
+        place = place_of(tiers, member.tier)
+        if place >= 0 and reached < tiers.levels[place].from_:
+            place = lowered(tiers.levels, place, reached)
+        settle_on(tiers, member, place, date.fromordinal(member.window_end + 1) if is_calendar(tiers) else last)
+
+
+def rise(tiers: Tiers, member: Member, day: date) -> bool:
+    """Raises the tier to the highest level that the window up to `day` reaches; whether it did."""
+    reached = total(member.counts.get(counter_of(tiers)), span_of(tiers, day))
+    best = highest(tiers.levels, reached)
+    if best <= place_of(tiers, member.tier):
+        return False
+    settle_on(tiers, member, best, day)
+    return True
+
+
+def settle_on(tiers: Tiers, member: Member, place: int, day: date) -> None:
+    """The member is on the level at `place` (-1: none) from `day` on; a new window begins, if there is a way down."""
+    member.tier = tiers.levels[place].id if place >= 0 else ""
+    if place < 0 or tiers.levels[place].from_ == 0:
+        member.window_end = 0
+    elif is_calendar(tiers):
+        member.window_end = calendar_months(day, tiers.window.months)[1]
+    else:
+        member.window_end = months_later(day, tiers.window.months).toordinal()
+
+
+def lowered(levels: list[Level], place: int, reached: int) -> int:
+    """Where a member goes whose window did not reach the level at `place`."""
+    downgrade = levels[place].downgrade
+    if downgrade == "never":
+        return place
+    return place - 1 if downgrade == "one_down" else highest(levels, reached)
+
+
+def highest(levels: list[Level], reached: int) -> int:
+    """The place of the highest level that `reached` is enough for; -1: none."""
+    return max((place for place, level in enumerate(levels) if level.from_ <= reached), default=-1)
+
+
+def place_of(tiers: Tiers, tier: str | None) -> int:
+    """-1 also for a level that the program no longer has."""
+    return next((place for place, level in enumerate(tiers.levels) if level.id == tier), -1)
+
+
+def span_of(tiers: Tiers, day: date) -> Span:
+    """The dates that count for the window that `day` is in, or ends."""
+    months = tiers.window.months
+    return calendar_months(day, months) if is_calendar(tiers) else last_months(day, months)
+
+
+def is_calendar(tiers: Tiers) -> bool:
+    return tiers.window.kind == "calendar"

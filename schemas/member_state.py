@@ -1,0 +1,71 @@
+"""What rules may ask about a member, as the ledger carries it: the state after an event, and what an event was judged by.
+
+All of it is a function of the account's events in the order of (instant, natural key), so that it can be recomputed when one comes late.
+Dates are ordinals (`date.toordinal`), amounts minor units, quantities thousandths.
+"""
+
+from msgspec import Struct
+
+Value = str | int | bool
+
+WHOLE = -1
+"""Stands for the line number where an award is nobody's line: bonuses for events other than receipts."""
+
+
+class Profile(Struct, frozen=True, omit_defaults=True):
+    """What an enrolment says that rules look at, and nothing else; `birthday` is MM-DD, `enrolled_on` the local date."""
+
+    kind: str = "consumer"
+    segments: list[str] = []
+    attributes: dict[str, Value] = {}
+    birthday: str | None = None
+    enrolled_on: int | None = None
+
+
+class Member(Struct, omit_defaults=True):
+    """The state of an account behind its event `last`, (UTC instant, natural key).
+
+    counts: per counter (`visits`, `spend`, `points/<unit>`, `watch/<id>`) sums by local date; what came back is off the sale's date.
+    given: per rule with a cap what it gave, by local date. used: per rule with `once` the dates on which it gave something.
+    tier: its id, "" for none; `window_end`: the last day of the window after which it is decided anew, 0 where nothing is to be decided.
+    dues_until: the date of what fell due by itself last; next_due: the next such date, as things stand, 0 for none.
+    """
+
+    last: tuple[str, str] = ("", "")
+    profile: Profile = Profile()
+    counts: dict[str, dict[int, int]] = {}
+    given: dict[str, dict[int, int]] = {}
+    used: dict[str, list[int]] = {}
+    tier: str | None = None
+    window_end: int = 0
+    dues_until: int = 0
+    next_due: int = 0
+
+
+class Judged(Struct, frozen=True, omit_defaults=True):
+    """What an event is to the rules, whatever its member's state: enough to judge it again under another one.
+
+    Of a sale: `receipt_bits` and `line_bits` as the award kernel takes them, and the `tender` of points. Of anything else: `trigger`, and
+    `open`, the rules that its moment and its own fields leave open, `quantity`, and an enrolment's `profile`. All in the program version of
+    the posting.
+    """
+
+    receipt_bits: list[int] = []
+    line_bits: list[int] = []
+    tender: int = 0
+    trigger: str = ""
+    open: list[str] = []
+    quantity: int = 1
+    profile: Profile | None = None
+
+
+class Sheet(Struct, omit_defaults=True):
+    """What an event's rules stand at: points given, and of these taken back by returns, per rule id and line number.
+
+    closed, room: the rules that the member's state did not leave open, and the most that it let others give; for judging again on a return.
+    """
+
+    given: dict[str, dict[int, int]] = {}
+    undone: dict[str, dict[int, int]] = {}
+    closed: list[str] = []
+    room: dict[str, int] = {}
