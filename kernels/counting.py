@@ -113,13 +113,10 @@ def all_gone(sale: Posting, back: Sums) -> bool:
 
 
 def add(member: Member, counter: str, day: int, count: int) -> None:
-    """Moves one counter; a date that comes to nothing is forgotten."""
-    if not count:
-        return
-    counts = member.counts.setdefault(counter, {})
-    counts[day] = counts.get(day, 0) + count
-    if not counts[day]:
-        del counts[day]
+    """Moves one counter. A date that comes to nothing stays: what fell due before may have seen something there."""
+    if count:
+        counts = member.counts.setdefault(counter, {})
+        counts[day] = counts.get(day, 0) + count
 
 
 def day_of(posting: Posting) -> int:

@@ -18,7 +18,10 @@ BIRTHDAY, PERIOD_END = "birthday", "period_end"
 
 
 class Due(NamedTuple):
-    """One date for one trigger: the rules concerned, and the count that they look at. `name` tells it from all others of its account."""
+    """One date for one trigger: the rules concerned, and the count that they look at, 0 where all came back since.
+
+    `name` tells it from all others of its account.
+    """
 
     day: date
     trigger: str
@@ -46,7 +49,8 @@ class Dues:
 
     def next_after(self, member: Member, after: int) -> date | None:
         """The first date later than `after` on which something will be due, as things stand."""
-        year = date.fromordinal(max(after, 1)) + timedelta(days=366)
+        after = max(after, member.profile.enrolled_on or 0, 1)
+        year = date.fromordinal(after) + timedelta(days=366)
         ends = [due_day(rule, day) for rule in self.targets for day in member.counts.get(counter_of(rule), {})]
         days = [due.day for due in self._birthdays(member.profile, after, year.toordinal())]
         return min([*days, *(day for day in ends if day.toordinal() > after)], default=None)
@@ -67,7 +71,7 @@ class Dues:
         per = rule.target.per if rule.target is not None else "month"
         for span in sorted({period(date.fromordinal(day), per) for day in counts}):
             due, quantity = due_day(rule, span[0]), total(counts, span)
-            if after < due.toordinal() <= until and quantity > 0:
+            if after < due.toordinal() <= until:
                 yield Due(due, PERIOD_END, [rule.id], quantity)
 
 

@@ -153,6 +153,8 @@ class Snapshot:
             returned.amount[number] = returned.amount.get(number, 0) + amount
             returned.quantity_milli[number] = returned.quantity_milli.get(number, 0) + quantity
         for entries in posting.entries:
+            if posting.sheet is not None and entries.rule_id is not None:
+                continue  # The sheet says it.
             for number, points in zip(entries.reverses, entries.points, strict=bool(entries.reverses)):
                 returned.points[number] = returned.points.get(number, 0) + abs(points)
         self.changed_returned.add(sale_id)

@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from decimal import Decimal
 from random import Random
-from typing import Any
+from typing import Any, get_args
 
 from hypothesis import Phase
 
 from tillstream.kernels.posting import Poster
-from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.routed import LedgerEvent, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, decode
+from tillstream.schemas.events import decode
 from tillstream.schemas.ledger import Posting, decode_record
 
 UNSHRUNK = (Phase.explicit, Phase.generate)
@@ -223,8 +223,9 @@ def random_history(random: Random, sales_n: int = 6, *, ticks: bool = False, voi
 
 
 def repeated(random: Random, events: list[Event]) -> list[Event]:
-    """Some of the events once more, in a new envelope."""
-    return [event | {"id": f"{event['id']}'"} for event in events if event["type"] != "clock.tick" and random.random() < 0.3]
+    """Some of the events once more, receipts in a new envelope: others are known by its id."""
+    chosen = [event for event in events if event["type"] != "clock.tick" and random.random() < 0.3]
+    return [event | {"id": f"{event['id']}'"} if event["type"].startswith("receipt.") else event for event in chosen]
 
 
 def raw_of(event: Event) -> bytes:
@@ -237,8 +238,9 @@ def routed(events: Iterable[Event]) -> list[Routed]:
     for offset, event in enumerate(events):
         raw = raw_of(event)
         typed = decode(raw)
-        assert not isinstance(typed, EnrolledEvent | IdentityAddedEvent)
-        result.append(Routed(typed, event["data"].get("member", {}).get("value"), offset, raw))
+        assert isinstance(typed, get_args(LedgerEvent))
+        account = event["data"].get("member_id") or event["data"].get("member", {}).get("value")
+        result.append(Routed(typed, account, offset, raw))  # type: ignore[arg-type]
     return result
 
 

@@ -1,0 +1,105 @@
+"""Programs that look at members: any order of arrival leads to where the sorted order leads, and the ledger alone gives it again."""
+
+from datetime import timedelta
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from tests.member_strategies import random_member_history, random_member_program
+from tests.strategies import FIRST_DAY, envelope, post, postings, program_text, repeated
+from tests.test_posting import conserved, rebuilt, state
+from tillstream.kernels.member_poster import MemberPoster
+from tillstream.kernels.sheets import net, sheet_of_posting
+from tillstream.kernels.snapshot import Snapshot
+from tillstream.schemas.ledger import Posting, decode_record
+from tillstream.schemas.program_file import parse_program
+
+
+def member_state(poster: MemberPoster, snapshot: Snapshot) -> dict[str, Any]:
+    """All that a snapshot knows, members and sheets included, without what comes to nothing."""
+    known = state(snapshot)
+    known["accounts"] = {name: {u: sums for u, sums in units.items() if any(sums)} for name, units in known["accounts"].items()}
+    records = [decode_record(raw) for raw in snapshot.postings.values()]
+    about = [record for record in records if isinstance(record, Posting) and record.kind not in {"correction", "return", "void"}]
+    sheets = {p.posting_id: snapshot.sheets.get(p.posting_id, sheet_of_posting(p, poster.named)) for p in about}
+    nets = {key: {rule: {n: p for n, p in net(sheet, rule).items() if p} for rule in sheet.given} for key, sheet in sheets.items()}
+    members = msgspec.to_builtins(snapshot.members)
+    for member in members.values():
+        member["given"] = {rule: {d: p for d, p in days.items() if p} for rule, days in member.get("given", {}).items()}
+        member["given"] = {rule: days for rule, days in member["given"].items() if days}
+        member["counts"] = {name: days for name, days in member.get("counts", {}).items() if days}
+        member["used"] = {rule: sorted(days) for rule, days in member.get("used", {}).items()}
+        member.pop("dues_until", None)
+        member.pop("next_due", None)
+    known["postings"] = {p.posting_id for p in about if p.kind != "due"}
+    return known | {
+        "members": members,
+        "nets": {key: {rule: lines for rule, lines in found.items() if lines} for key, found in nets.items() if any(found.values())},
+    }
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_history_shuffled_repeated_and_split_gives_the_same_members(seed: int) -> None:
+    random = Random(seed)
+    program = parse_program(program_text(random_member_program(random)))
+    history = random_member_history(random)
+    states = []
+    for _ in range(4):
+        poster = MemberPoster(program)
+        events = history + repeated(random, history)
+        random.shuffle(events)
+        snapshot = Snapshot()
+        outcomes = post(poster, events, snapshot, random.choice([1, 3, 50]))
+        assert not [outcome.problem for outcome in outcomes if outcome.problem]
+        conserved(snapshot)
+        states.append(member_state(poster, snapshot))
+        again = rebuilt(outcomes)
+        assert member_state(poster, again) == states[-1]
+    assert all(one == states[0] for one in states[1:]), program_text(random_member_program(Random(seed)))
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_tick_for_noted_accounts_only_does_what_it_does_for_all(seed: int) -> None:
+    random = Random(seed)
+    program = parse_program(program_text(random_member_program(random)))
+    history = random_member_history(random)
+    random.shuffle(history)
+    day = FIRST_DAY + timedelta(days=random.choice([30, 60, 100, 400]))
+    tick = envelope("clock.tick", "last", "clock", {"date": f"{day}"})
+    states = []
+    for noted in (False, True):
+        poster, snapshot = MemberPoster(program), Snapshot()
+        post(poster, history, snapshot)
+        if noted:
+            names = {name for date, names in snapshot.new_expiries.items() if date < f"{day}" for name in names}
+            whole = snapshot.members
+            snapshot.members = {name: member for name, member in whole.items() if name in names}
+            post(poster, [tick], snapshot)
+            snapshot.members = whole | snapshot.members
+        else:
+            post(poster, [tick], snapshot)
+        states.append(member_state(poster, snapshot))
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_entries_sum_to_what_sheets_say(seed: int) -> None:
+    random = Random(seed)
+    poster = MemberPoster(parse_program(program_text(random_member_program(random))))
+    history = random_member_history(random)
+    random.shuffle(history)
+    snapshot = Snapshot()
+    found = postings(post(poster, history, snapshot))
+    by_rule: dict[tuple[str, str], int] = {}
+    for posting in found:
+        about = posting.posting_id if posting.kind in {"sale", "activity", "enrolment", "due"} else posting.reverses_posting or ""
+        for group in posting.entries:
+            if group.rule_id is not None:
+                by_rule[about, group.rule_id] = by_rule.get((about, group.rule_id), 0) + sum(group.points)
+    for posting in found:
+        sheet = snapshot.sheets.get(posting.posting_id)
+        if sheet is not None:
+            for rule in sheet.given:
+                assert by_rule.get((posting.posting_id, rule), 0) == sum(net(sheet, rule).values())
