@@ -16,7 +16,8 @@ from tillstream.kernels.counting import day_of
 from tillstream.kernels.dues import Dues
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.facts import Facts
-from tillstream.kernels.fold import Fold, sheet_of
+from tillstream.kernels.fold import Fold, instant_text, midnight, sheet_of
+from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_rules import Given, Look, MemberRules, judged_of
 from tillstream.kernels.posting import Earned, Poster
 from tillstream.kernels.refold import Refold, is_late, summed
@@ -28,6 +29,10 @@ from tillstream.schemas.events import ActivityEvent, EnrolledEvent, Malformed, S
 from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Member, Sheet
 from tillstream.schemas.program_file import Versioned
+
+
+FIRST = ("", "")
+"""Before every event."""
 
 
 class MemberEarned(NamedTuple):
@@ -193,14 +198,37 @@ class MemberPoster(Poster):
         postings = [*postings, *self.due_postings(made, fold)]
         next_due = self.dues.next_after(fold.member, max(as_of_day(snapshot), fold.member.dues_until))
         member = structs.replace(fold.member, next_due=0 if next_due is None else next_due.toordinal())
+        changes = fold.budgets.changes()
+        postings[0] = structs.replace(postings[0], budgets=changes)
         last = len(postings) - 1
         records = [
             self.keep(structs.replace(posting, member=member), snapshot, closes=closes and place == last)
             for place, posting in enumerate(postings)
         ]
-        for rule_id, points in fold.budgets.changes().items():
+        for rule_id, points in changes.items():
             self.budgets.moved(self.named[rule_id], points)
         return records
+
+    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
+        """The accounts that have an event in the batch which stands before another one of theirs, or may."""
+        last = {name: member.last for name, member in snapshot.members.items()}
+        found: set[str] = set()
+        for routed in batch:
+            account_id = routed.account_id
+            if isinstance(routed.event, TickEvent):
+                until = max(as_of_day(snapshot), routed.event.data.date.toordinal())
+                found |= {name for name, member in snapshot.members.items() if self.falls_due_late(member, until)}
+            elif account_id is not None:
+                place = instant_text(occurred(routed.event)), routed.key
+                if place < last.get(account_id, FIRST) or routed.key in snapshot.waiting:
+                    found.add(account_id)
+                last[account_id] = max(place, last.get(account_id, FIRST))
+        return found
+
+    def falls_due_late(self, member: Member, until: int) -> bool:
+        """Whether what falls due up to a date stands before events that the account has already."""
+        due = self.dues.between(member, member.dues_until, until)
+        return bool(due) and (instant_text(midnight(due[0].day, self.zone)), "") < member.last
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
         """As `Poster.keep`, with what is exchanged after the posting."""

@@ -52,6 +52,7 @@ class Snapshot:
         self.changed_members: set[str] = set()
         self.changed_sheets: set[str] = set()
         self.new_events: dict[str, dict[str, str]] = {}
+        self.budget_moves: dict[str, int] = {}
 
     def units(self, account_id: str) -> Units:
         """The account's holdings; an unknown account holds nothing."""
@@ -128,6 +129,8 @@ class Snapshot:
             self.new_events.setdefault(account_id, {}).update(event)
         if member.next_due:
             self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
+        for rule_id, points in posting.budgets.items():
+            self.budget_moves[rule_id] = self.budget_moves.get(rule_id, 0) + points
         if posting.sheet is not None:
             about = posting.reverses_posting or posting.posting_id
             self.sheets[about] = posting.sheet

@@ -71,12 +71,19 @@ class Accrue:
         if until <= standing.offset:
             return
         batch, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
+        await self.load_chronicles(fetched.partition, batch, snapshot)
         outcomes = self.poster.post(batch, snapshot)  # (2)
         records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched), *recalls(old, fetched)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
         now_ms = round(time() * 1000)
         self.stats.count(outcomes, [now_ms - message.timestamp()[1] for message in fetched.messages[: len(batch)]])
+
+    async def load_chronicles(self, partition: int, batch: Sequence[Routed], snapshot: Snapshot) -> None:
+        """Completes step (1) for accounts that have an event which came late."""
+        accounts = self.poster.in_need_of_chronicles(batch, snapshot)
+        if accounts:
+            await self.state.load_chronicles(partition, snapshot, accounts)
 
     async def tick(self, fetched: Fetched, tick: Routed, event: TickEvent) -> None:
         """What falls due, for some accounts at a time; the last step moves the partition past the tick.
@@ -90,6 +97,7 @@ class Accrue:
         dates, accounts = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
         for first in range(0, len(accounts), TICK_ACCOUNTS_MAX):
             snapshot, standing = await self.state.load_keys(partition, accounts[first : first + TICK_ACCOUNTS_MAX], (), (), ())
+            await self.load_chronicles(partition, [tick], snapshot)
             records = list(ledger_records(partition, self.poster.post([tick], snapshot)))
             if records:
                 after = await self.append(fetched, records, standing, None)

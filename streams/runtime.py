@@ -5,7 +5,8 @@ import asyncio
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
-from tillstream.kernels.posting import Poster
+from tillstream.kernels.member_rules import looks_at_members
+from tillstream.kernels.posters import poster_for
 from tillstream.schemas.program_file import Versioned
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
@@ -84,12 +85,14 @@ class PointsRuntime(Runtime):
     def __init__(self, settings: WorkerSettings, program: Versioned, worker: str) -> None:
         super().__init__(settings)
         self.worker = worker
-        self.poster = Poster(program)
+        self.poster = poster_for(program)
+        self.with_members = looks_at_members(program.program)
         self.stats = Stats()
 
     async def connect(self) -> None:
         await super().connect()
         settings = self.settings
+        self.state.with_members = self.with_members
         self.ledger = Writer(self.kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.ledger.start()
         if await self.directory.members_offset() is None:
