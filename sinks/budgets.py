@@ -9,7 +9,7 @@ back when its partition is assigned anew (`restore`), from what the partition's 
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from tillstream.schemas.programs import Program, Rule
 from tillstream.sinks.redis import Redis
@@ -75,8 +75,12 @@ class BudgetStore:
 
     async def restore(self, partition: int) -> None:
         """On assignment: what the partition took is what its ledger gave, whatever leases a dead writer left."""
-        if self.budgets:
-            names: Sequence[str] = list(self.budgets)
-            given = await self.client.hmget(keys(partition)[7], names)
-            arguments = [partition, *(part for name, points in zip(names, given, strict=True) for part in (name, int(points or 0)))]
+        given = await self.client.hgetall(keys(partition)[7])
+        await self.restore_to(partition, {name.decode(): int(points) for name, points in given.items()})
+
+    async def restore_to(self, partition: int, given: Mapping[str, int]) -> None:
+        """Makes what a partition took `given`, by rule id; nothing where a rule is not named."""
+        names = dict.fromkeys([*self.budgets, *given])
+        if names:
+            arguments = [partition, *(part for name in names for part in (name, given.get(name, 0)))]
             await self.client.fcall("tillstream_restore_budgets", 1, BUDGETS, *arguments)
