@@ -1,4 +1,4 @@
-"""Events into postings: what each receipt, return, void or tick does to its account, judged against a snapshot (DESIGN.md §5).
+"""Events into postings: what each receipt, return, void, tick or spending of points does to its account, judged against a snapshot (DESIGN.md §5).
 
 In: routed events, decoded, in the order of their partition, and a `Snapshot` with what they name. Out, per event, one outcome: `accepted`
 or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refused` with a reason. The snapshot moves along.
@@ -13,16 +13,18 @@ import msgspec
 
 from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.columns import gather
-from tillstream.kernels.earning import accruals, redemptions
+from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
 from tillstream.kernels.keys import digest_of, occurred
-from tillstream.kernels.lapsing import expiries, expiries_after, tick_posting
+from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.kernels.spending import POSTING_KINDS, spend
+from tillstream.kernels.tenders import tender_entries
 from tillstream.kernels.undoing import undo_lines, undo_rest
 from tillstream.kernels.writing import Fragments, SaleWriter, fragments
-from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, AccountEvent, Malformed, ReturnEvent, SaleEvent, SpendingEvent, TickEvent, VoidEvent, decode
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned
@@ -64,6 +66,7 @@ class Poster:
         self.kernel = Kernel(self.compiled)
         self.writer = SaleWriter(self.version)
         self.terms: dict[date, DayTerms] = {}
+        self.holding_days = holding_days(self.program)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order, each sale's followed by those of what waited for it; the snapshot has everything applied on return."""
@@ -74,8 +77,10 @@ class Poster:
                 outcomes.append(Outcome(routed, "accepted", list(self.tick(routed, routed.event, snapshot))))
             elif isinstance(routed.event, SaleEvent):
                 outcomes.extend(self.post_sale(routed, routed.event, next(earned), snapshot))
-            else:
+            elif isinstance(routed.event, ReturnEvent | VoidEvent):
                 outcomes.append(self.post_undo(routed, routed.event, snapshot))
+            elif type(routed.event) in POSTING_KINDS:
+                outcomes.append(self.post_spending(routed, routed.event, snapshot))  # type: ignore[arg-type]
         return outcomes
 
     def earn(self, sales: Sequence[SaleEvent]) -> Iterator[Earned]:
@@ -95,7 +100,7 @@ class Poster:
                 return
             self.check_sale(event.data, earned)
             terms = self.terms_of(earned.day)
-            if waiting or not is_plain(event.data, routed.account_id, terms, snapshot.as_of):
+            if waiting or self.holding_days or not is_plain(event.data, routed.account_id, terms, snapshot.as_of):
                 record = self.keep(self.sale(routed, event, earned, snapshot, digest), snapshot, closes=not waiting)
             else:
                 record = self.plain_sale(routed, event, earned, snapshot, digest)
@@ -126,6 +131,35 @@ class Poster:
             refused = Refused(key, sale_key, problem.code, routed.offset, occurred(event).isoformat(), closes)
             return Outcome(routed, "refused", [record_in(snapshot, refused)] if waited else (), problem, waited)
 
+    def post_spending(self, routed: Routed, event: SpendingEvent, snapshot: Snapshot) -> Outcome:
+        """Points held, released, redeemed, adjusted or moved."""
+        digest, account_id = digest_of(event), routed.account_id or ""
+        try:
+            if (known := snapshot.postings.get(routed.key)) is not None:
+                return self.known_before(routed, known, digest)
+            day = event.time.astimezone(self.zone).date()
+            spent = spend(self.program, event, routed.key, account_id, snapshot.units(account_id), day)
+            posting = Posting(
+                posting_id=routed.key,
+                kind=POSTING_KINDS[type(event)],
+                account_id=account_id,
+                source=event.source,
+                event_id=event.id,
+                receipt_id=None,
+                digest=digest,
+                offset=routed.offset,
+                occurred_at=event.time.isoformat(),
+                day=day.isoformat(),
+                program_version=self.version,
+                line_no=[],
+                amount=[],
+                quantity_milli=[],
+                entries=spent.entries,
+            )
+            return Outcome(routed, "accepted", [self.keep(posting, snapshot, closes=True)], follow=spent.follow)
+        except Malformed as problem:
+            return Outcome(routed, "refused", problem=problem)
+
     def known_before(self, routed: Routed, known: bytes, digest: str) -> Outcome:
         """G2: the same key and data is a duplicate, the same key with other data a conflict.
 
@@ -135,8 +169,10 @@ class Poster:
         earlier = decode_record(known) if known.startswith(b'{"type":"ledger.') else decode(known, ROUTED_BYTES_MAX)
         if digest == (earlier.digest if isinstance(earlier, Posting) else digest_of(earlier)):  # type: ignore[arg-type]
             return Outcome(routed, "duplicate")
-        event: ReceiptEvent = routed.event  # type: ignore[assignment]
-        message = f"receipt {event.data.receipt_id!r} of source {event.source!r} is known with other data"
+        event: AccountEvent = routed.event  # type: ignore[assignment]
+        receipt_id = getattr(event.data, "receipt_id", None)
+        what = f"event {event.id!r}" if receipt_id is None else f"receipt {receipt_id!r}"
+        message = f"{what} of source {event.source!r} is known with other data"
         raise Malformed("conflict", "$.data", message)
 
     def check_sale(self, sale: Sale, earned: Earned) -> None:
@@ -164,8 +200,9 @@ class Poster:
         sale, terms = event.data, self.terms_of(earned.day)
         entries: list[Entries] = []
         if routed.account_id is not None:
-            entries += redemptions(self.program, sale, snapshot.units(routed.account_id), terms.text)
-            entries += accruals(self.compiled.rules, sale.lines, earned.awards.given(earned.place), terms.expiries)
+            entries += tender_entries(self.program, sale, snapshot.units(routed.account_id), terms.text)
+            given = accruals(self.compiled.rules, sale.lines, earned.awards.given(earned.place), terms.expiries)
+            entries += pending_first(given, self.holding_days, earned.day)
         return Posting(
             posting_id=routed.key,
             kind="sale",
@@ -195,9 +232,9 @@ class Poster:
         before = snapshot.returned.get(sale.posting_id, Returned())
         if isinstance(event, ReturnEvent):
             self.check_currency(event.data)
-            undo = undo_lines(sale, before, event.data.lines)
+            undo = undo_lines(sale, before, event.data.lines, snapshot.as_of)
         else:
-            undo = undo_rest(sale, before)
+            undo = undo_rest(sale, before, snapshot.as_of)
         moment = occurred(event)
         return Posting(
             posting_id=identity[0],
@@ -219,7 +256,7 @@ class Poster:
         )
 
     def tick(self, routed: Routed, event: TickEvent, snapshot: Snapshot) -> Iterator[bytes]:
-        """The expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of the account ids.
+        """The releases and the expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of the account ids.
 
         The snapshot may hold some accounts only. So the record that closes the tick, `tick_posting` for no account, by which the ledger
         alone tells how far the clock has come (G5), is the caller's to add once all accounts were dealt with.
@@ -227,17 +264,17 @@ class Poster:
         day = event.data.date.isoformat()
         snapshot.as_of = max(snapshot.as_of or day, day)
         for account_id in sorted(snapshot.accounts):
-            due = list(expiries(snapshot.accounts[account_id], snapshot.as_of))
-            if due:
-                yield record_in(snapshot, tick_posting(event, routed.offset, account_id, due))
+            if entries := due(snapshot.accounts[account_id], snapshot.as_of):
+                yield record_in(snapshot, tick_posting(event, routed.offset, account_id, entries))
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
-        """Checks a posting against overflow, completes it by the expiry that it makes due, applies it and gives its record."""
+        """Checks a posting against overflow, completes it by what is written off and what falls due, applies it and gives its record."""
         entries = posting.entries
         if posting.account_id is not None and entries:
             units = snapshot.units(posting.account_id)
             check_overflow(entries, {name: holding.balance for name, holding in units.items()})
-            entries = [*entries, *expiries_after(units, entries, snapshot.as_of)]
+            entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
+            entries = [*entries, *due_after(units, entries, snapshot.as_of)]
         return record_in(snapshot, msgspec.structs.replace(posting, entries=entries, closes=closes))
 
     def check_currency(self, receipt: Sale | Return) -> None:

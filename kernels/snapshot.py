@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from msgspec import Struct
 
 from tillstream.kernels.holdings import NEVER, Holding, Units
+from tillstream.kernels.set_aside import note_hold, note_pending
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
 
 
@@ -26,7 +27,7 @@ class Snapshot:
     """Accounts, postings by natural key, what came back of sales, and events that wait for their sale.
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
-    hold points which expire on it and may not have held any before.
+    hold points which expire on it, or are held or pending until then, and may not have held any before.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -113,6 +114,8 @@ class Snapshot:
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
                 self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
+            if entries.until is not None:
+                self._note_expiry(entries.until, posting.account_id or "")
             move(units, entries)
         if posting.entries:
             self.changed_accounts.add(posting.account_id or "")
@@ -144,3 +147,7 @@ def move(units: Units, entries: Entries) -> None:
         expiry = entries.expires_on or NEVER
         holding.credits[expiry] = holding.credits.get(expiry, 0) + points
     holding.balance += points
+    if entries.hold_id is not None:
+        note_hold(holding, entries)
+    elif entries.until is not None:
+        note_pending(holding, entries)

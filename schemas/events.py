@@ -24,7 +24,7 @@ from tillstream.schemas.members import (
     Unmerged,
 )
 from tillstream.schemas.receipts import Return, Sale, Tender, Void
-from tillstream.schemas.spending import Adjust, Hold, Redeem, Release, Transfer
+from tillstream.schemas.spending import Adjust, Hold, Redeem, Release, Transfer, Transferred
 
 EVENT_BYTES_MAX = 1_000_000
 """Larger events are malformed: the longest lawful receipt (5,000 lines) stays below, and Kafka's own default limit is 1 MiB."""
@@ -111,7 +111,16 @@ class AdjustEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.adj
 
 
 class TransferEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.transfer"):
+    """`toaccountid` is our own attribute as well: the receiver's account, null where the members are not of one household."""
+
     data: Transfer
+    toaccountid: str | UnsetType | None = UNSET
+
+
+class TransferredEvent(Envelope, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag="points.transferred"):
+    """What follows from a transfer, on its way to the receiver's account; nobody outside may send it."""
+
+    data: Transferred
 
 
 class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick"):
@@ -120,7 +129,7 @@ class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick")
 
 ReceiptEvent = SaleEvent | ReturnEvent | VoidEvent
 MemberEvent = EnrolledEvent | IdentityAddedEvent | MergedEvent | UnmergedEvent | HouseholdEvent | ConsentEvent | ErasedEvent
-SpendingEvent = HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent
+SpendingEvent = HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent | TransferredEvent
 TypedEvent = ReceiptEvent | MemberEvent | SpendingEvent | TickEvent
 """Events whose `type` is one of a fixed set; `ActivityEvent` has a type of its own making."""
 
