@@ -1,4 +1,4 @@
-"""Events into postings: what each receipt, return, void, tick or spending of points does to its account, judged against a snapshot (DESIGN.md §5).
+"""Events into postings: what each receipt, return, void, tick or use of points does to its account (DESIGN.md §5).
 
 In: routed events, decoded, in the order of their partition, and a `Snapshot` with what they name. Out, per event, one outcome: `accepted`
 or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refused` with a reason. The snapshot moves along.
@@ -15,16 +15,28 @@ from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.columns import gather
 from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
+from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import digest_of, occurred
 from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.rules import CompiledRules
+from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.spending import POSTING_KINDS, spend
 from tillstream.kernels.tenders import tender_entries
 from tillstream.kernels.undoing import undo_lines, undo_rest
 from tillstream.kernels.writing import Fragments, SaleWriter, fragments
-from tillstream.schemas.events import ROUTED_BYTES_MAX, AccountEvent, Malformed, ReturnEvent, SaleEvent, SpendingEvent, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import (
+    ROUTED_BYTES_MAX,
+    AccountEvent,
+    Malformed,
+    ReturnEvent,
+    SaleEvent,
+    SpendingEvent,
+    TickEvent,
+    VoidEvent,
+    decode,
+)
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned
@@ -79,8 +91,8 @@ class Poster:
                 outcomes.extend(self.post_sale(routed, routed.event, next(earned), snapshot))
             elif isinstance(routed.event, ReturnEvent | VoidEvent):
                 outcomes.append(self.post_undo(routed, routed.event, snapshot))
-            elif type(routed.event) in POSTING_KINDS:
-                outcomes.append(self.post_spending(routed, routed.event, snapshot))  # type: ignore[arg-type]
+            elif isinstance(routed.event, SpendingEvent):
+                outcomes.append(self.post_spending(routed, routed.event, snapshot))
         return outcomes
 
     def earn(self, sales: Sequence[SaleEvent]) -> Iterator[Earned]:
@@ -256,7 +268,7 @@ class Poster:
         )
 
     def tick(self, routed: Routed, event: TickEvent, snapshot: Snapshot) -> Iterator[bytes]:
-        """The releases and the expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of the account ids.
+        """The releases and the expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of their ids.
 
         The snapshot may hold some accounts only. So the record that closes the tick, `tick_posting` for no account, by which the ledger
         alone tells how far the clock has come (G5), is the caller's to add once all accounts were dealt with.
@@ -272,7 +284,7 @@ class Poster:
         entries = posting.entries
         if posting.account_id is not None and entries:
             units = snapshot.units(posting.account_id)
-            check_overflow(entries, {name: holding.balance for name, holding in units.items()})
+            check_overflow(entries, units)
             entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
             entries = [*entries, *due_after(units, entries, snapshot.as_of)]
         return record_in(snapshot, msgspec.structs.replace(posting, entries=entries, closes=closes))
@@ -313,11 +325,17 @@ def record_in(snapshot: Snapshot, record: Posting | Waiting | Refused) -> bytes:
     return raw
 
 
-def check_overflow(entries: list[Entries], balances: dict[str, int]) -> None:
-    """A balance beyond 64 bits is an error, never a wrong number."""
+def check_overflow(entries: list[Entries], units: Units) -> None:
+    """A balance beyond 64 bits, or one that would be with all that is pending and held, is an error, never a wrong number."""
+    balances = {name: holding.balance for name, holding in units.items()}
+    aside = {name: pending_points(holding) + held_points(holding) for name, holding in units.items()}
     for group in entries:
-        balances[group.unit] = balances.get(group.unit, 0) + sum(group.points)
-        if abs(balances[group.unit]) > INT64_MAX:
+        points = sum(group.points)
+        balances[group.unit] = balances.get(group.unit, 0) + points
+        if group.kind in {"hold", "release"}:
+            aside[group.unit] = aside.get(group.unit, 0) - points
+        balance = balances[group.unit]
+        if max(abs(balance), abs(balance + aside.get(group.unit, 0))) > INT64_MAX:
             raise overflow(group.unit)
 
 
