@@ -114,7 +114,7 @@ class Snapshot:
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
                 self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
-            if entries.until is not None:
+            if entries.until is not None and entries.kind == "hold":
                 self._note_expiry(entries.until, posting.account_id or "")
             move(units, entries)
         if posting.entries:

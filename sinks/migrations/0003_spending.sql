@@ -1,4 +1,6 @@
--- What holds, pending points and terms of spending add to the entries. Rows from before have empty arrays here: the view says NULL and false.
+-- What holds, pending points and terms of spending add to the entries; rows from before read as NULL and false.
+--
+-- Each statement can be repeated, like those of 0001_tables.sql.
 
 ALTER TABLE postings_log ADD COLUMN IF NOT EXISTS
     `entries.beyond_terms` Array(Bool) COMMENT 'A tender that the program''s terms of spending do not allow' AFTER `entries.award`;
@@ -52,9 +54,9 @@ ARRAY JOIN
     entries.line_no AS e_line_no, entries.rule_id AS e_rule_id, entries.expires_on AS e_expires_on,
     entries.reverses AS e_reverses, entries.basis AS e_basis, entries.award AS e_award, entries.uncovered AS e_uncovered,
     entries.spent_on AS e_spent_on,
-    arrayResize(entries.beyond_terms, length(entries.points)) AS e_beyond_terms,
-    arrayResize(entries.hold_id, length(entries.points)) AS e_hold_id,
-    arrayResize(entries.until, length(entries.points)) AS e_until
+    entries.beyond_terms AS e_beyond_terms,
+    entries.hold_id AS e_hold_id,
+    entries.until AS e_until
 SETTINGS do_not_merge_across_partitions_select_final = 1
 COMMENT 'Every movement of points, each once';
 
