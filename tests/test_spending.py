@@ -12,14 +12,17 @@ from hypothesis import strategies as st
 from tests.strategies import UNSHRUNK, Event, Program, envelope, post, postings, program_text, raw_of
 from tests.test_posting import BASE, codes, conserved, rebuilt, run, simple_return, simple_sale, state, tick
 from tillstream.kernels.holdings import Holding, settle
+from tillstream.kernels.lapsing import written_off
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.routed import Outcome
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.terms import Payable, payable
 from tillstream.schemas.events import decode
+from tillstream.schemas.ledger import Entries
 from tillstream.schemas.program_file import parse_program
 from tillstream.simulate import Simulation
+from tillstream.verify import LedgerSums
 
 MEMBER = {"scheme": "member", "value": "m1"}
 
@@ -170,9 +173,32 @@ def test_late_sale_captures_a_hold_that_a_tick_has_released_meanwhile() -> None:
 
 def test_hold_cannot_be_captured_after_its_last_day_whether_the_tick_came_or_not() -> None:
     events = [sale("01", "S1"), hold("05", 60, until="08"), sale("09", "S2", 500, 30, hold_id="h")]
+    outcomes, snapshot = run(*events, program=program())
+    assert [kind for kind, _ in moved(outcomes)] == ["accrual", "hold", "redemption", "accrual"]
+    assert standing(snapshot)[2] == 60
     _, snapshot = run(*events, tick("2026-03-09"), program=program())
     _, expected = run(*events[:2], tick("2026-03-09"), events[2], program=program())
     assert standing(snapshot) == standing(expected) == (117, 0, 0, {"11": 70, "19": 47})
+
+
+def test_release_after_the_last_day_changes_nothing_for_a_late_sale_of_before() -> None:
+    events = [sale("01", "S1"), hold("05", 60, until="08"), release("09"), sale("07", "S2", 500, 60, hold_id="h")]
+    outcomes, snapshot = run(*events, program=program())
+    assert moved(outcomes)[2:4] == [("release", [60]), ("capture", [-60])]
+    with_tick, expected = run(*events[:2], tick("2026-03-09"), *events[2:], program=program())
+    assert moved(with_tick) == moved(outcomes)
+    assert standing(snapshot) == standing(expected)
+
+
+@pytest.mark.parametrize("ending", [sale("06", "S2", 500, 30, hold_id="h"), release("06"), redeem("06", 30, hold_id="h")])
+def test_hold_that_came_and_ended_is_forgotten(ending: Event) -> None:
+    _, snapshot = run(sale("01", "S1"), hold("05", 60), ending, program=program())
+    assert snapshot.accounts["m1"]["points"].holds == {}
+
+
+def test_accounts_are_indexed_by_the_last_day_of_what_is_set_aside() -> None:
+    _, snapshot = run(sale("01"), adjust("01", 50), hold("02", 50, until="19"), program=program(hold_days=3))
+    assert snapshot.new_expiries == {day: {"m1"} for day in ("2026-03-03", "2026-03-11", "2026-03-19")}
 
 
 def test_second_hold_of_the_same_id_from_another_source_is_a_conflict() -> None:
@@ -328,6 +354,14 @@ def test_clamp_counts_the_expiry_that_a_return_gives_back() -> None:
     assert standing(snapshot) == (0, 0, 0, {})
 
 
+def test_clamp_gives_back_to_the_lot_that_expires_last_first() -> None:
+    """One that has expired could not pay for what was spent afterwards."""
+    units = {"points": Holding({"2026-03-05": 10, "2026-03-20": 10}, {"2026-03-10": 10}, {"2026-03-05": 10})}
+    back = [Entries("reversal", "points", [-10], expires_on=expiry) for expiry in ("2026-03-05", "2026-03-20")]
+    clamping = parse_program(program_text(program(negative_balance="clamp"))).program
+    assert written_off(clamping, units, back, "2026-03-12") == [Entries("adjustment", "points", [10], expires_on="2026-03-20")]
+
+
 TERMS = {"worth": {"points": 100, "amount": 50}, "exclude": {"category": ["tobacco/**"]}, "min_percent": 10, "max_percent": 60}
 
 
@@ -432,6 +466,16 @@ def random_spending(random: Random) -> list[Event]:
     return events + [tick(f"2026-03-{random.randint(2, 30):02}", f"t{n}") for n in range(random.randint(0, 3))]
 
 
+def verified(outcomes: list[Outcome], snapshot: Snapshot) -> None:
+    """What `tillstream verify` says of the ledger: balances are its sums, and what was wholly returned sums to zero."""
+    sums = LedgerSums()
+    for outcome in outcomes:
+        for raw in outcome.records:
+            sums.add(raw)
+    assert list(sums.conservation()) == []
+    assert sums.balances["m1", "points"] == standing(snapshot)[0]
+
+
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=150, phases=UNSHRUNK, deadline=None)
 def test_spending_in_any_order_ends_equal_and_the_ledger_alone_gives_it_again(random: Random) -> None:
@@ -447,6 +491,7 @@ def test_spending_in_any_order_ends_equal_and_the_ledger_alone_gives_it_again(ra
         entries = sum(sum(group.points) for posting in postings(outcomes) for group in posting.entries)
         assert entries == snapshot.accounts["m1"]["points"].balance
         assert all(outcome.status in {"accepted", "waiting"} for outcome in outcomes)
+        verified(outcomes, snapshot)
         again = rebuilt(outcomes)
         assert (again.accounts, again.as_of) == (snapshot.accounts, snapshot.as_of)
         ends.append((standing(snapshot), snapshot.as_of))
@@ -468,4 +513,5 @@ def test_clamped_balance_never_falls_below_what_it_was_or_zero_by_a_return(rando
         conserved(snapshot)
         if event["type"] == "receipt.return":
             assert standing(snapshot)[0] >= min(0, before)
+    verified(outcomes, snapshot)
     assert rebuilt(outcomes).accounts == snapshot.accounts
