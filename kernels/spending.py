@@ -19,7 +19,7 @@ import msgspec
 from tillstream.kernels.expiry import expires_on
 from tillstream.kernels.holdings import NEVER, Holding, Units, copied, settle, spendable, take
 from tillstream.kernels.routed import Follow
-from tillstream.kernels.set_aside import ENDED, release_of
+from tillstream.kernels.set_aside import release_of
 from tillstream.kernels.snapshot import move
 from tillstream.kernels.tenders import check_unit, taking
 from tillstream.schemas.events import (
@@ -98,9 +98,8 @@ def release(program: Program, data: Release, units: Units, day: date) -> list[En
     """A hold is given back. One that has ended by itself stays so; of one that is not known, it is noted that it has ended."""
     for unit, holding in units.items():
         if (found := holding.holds.get(data.hold_id)) is not None:
-            ended = found == ENDED or (not found.points and day.isoformat() > found.until)
-            by_itself = day.isoformat() > found.until
-            return [] if ended else [release_of(unit, data.hold_id, found, by_itself=by_itself)]
+            past = day.isoformat() > found.until
+            return [] if past and not found.points else [release_of(unit, data.hold_id, found, by_itself=past)]
     return [Entries(kind="release", unit=next(iter(program.units)), points=[], hold_id=data.hold_id)]
 
 

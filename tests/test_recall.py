@@ -66,6 +66,13 @@ def adjusted(identifier: str, points: int, day: int) -> dict[str, Any]:
     return event("void", identifier, day, {}) | {"type": "points.adjust", "data": data}
 
 
+def moved(identifier: str, points: int, day: int) -> dict[str, Any]:
+    """Points that go out of an account and, by an event of our own with the same old date, in again."""
+    member = {"scheme": "member", "value": "m1"}
+    data = {"transfer_id": identifier, "member": member, "to": member, "points": points}
+    return event("void", identifier, day, {}) | {"type": "points.transfer", "data": data}
+
+
 class Place(NamedTuple):
     """A running installation whose Redis remembers a few days only."""
 
@@ -168,6 +175,7 @@ def test_sales_beyond_the_window_are_recalled_from_history(place: Place) -> None
         sale(900, 1),
         adjusted("a-1", 501, 3),
         adjusted("a-2", 70, 3),
+        moved("t-1", 10, 4),
         returned(901, 1, 500, DAYS),
         sale(901, 2),
     ]

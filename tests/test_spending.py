@@ -60,8 +60,8 @@ def sale(day: str, receipt_id: str = "S", amount: int = 1000, paid: int = 0, **t
     return simple_sale(receipt_id, amount, issued_at=f"2026-03-{day}T12:00:00+01:00", tenders=tenders)
 
 
-def returned(day: str, amount: int, receipt_id: str = "R", original: str = "S") -> Event:
-    return simple_return(amount, receipt_id, original, issued_at=f"2026-03-{day}T12:00:00+01:00")
+def returned(day: str, amount: int, receipt_id: str = "R", original: str = "S", quantity_milli: int = 0) -> Event:
+    return simple_return(amount, receipt_id, original, quantity_milli, issued_at=f"2026-03-{day}T12:00:00+01:00")
 
 
 def program(**unit: Any) -> Program:
@@ -458,7 +458,8 @@ def random_spending(random: Random) -> list[Event]:
         if random.random() < 0.6:
             total = bought["data"]["lines"][0]["amount"]
             back = random.choice([total, random.randint(0, total)])
-            events.append(returned(f"{random.randint(20, 26)}", back, f"R{n}", bought["data"]["receipt_id"]))
+            whole = 2000 if back == total else 0
+            events.append(returned(f"{random.randint(20, 26)}", back, f"R{n}", bought["data"]["receipt_id"], whole))
         if random.random() < 0.4:
             events.append(adjust(f"{random.randint(2, 20):02}", random.randint(-50, 50), f"a{n}"))
         if random.random() < 0.5:
