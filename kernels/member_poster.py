@@ -14,8 +14,8 @@ from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import gather
 from tillstream.kernels.counting import day_of
 from tillstream.kernels.dues import Dues
+from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
-from tillstream.kernels.facts import Facts
 from tillstream.kernels.fold import Fold, instant_text, midnight, sheet_of
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_rules import Given, Look, MemberRules, judged_of
@@ -25,11 +25,10 @@ from tillstream.kernels.room import Allowance, Budgets, Table
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
-from tillstream.schemas.events import ActivityEvent, EnrolledEvent, Malformed, SaleEvent, TickEvent
+from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Member, Sheet
 from tillstream.schemas.program_file import Versioned
-
 
 FIRST = ("", "")
 """Before every event."""
@@ -61,33 +60,17 @@ class MemberPoster(Poster):
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
         self.exchanges = Exchanges(self.program)
-        self.facts = Facts(self.program, self.rules.bonuses, self.zone, self.version)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
         outcomes: list[Outcome] = []
         for run in runs(batch):
             if not isinstance(run[0].event, SaleEvent):
-                outcomes += self.post_other(run[0], snapshot)
+                outcomes += super().post(run, snapshot)
                 continue
             for routed, earned in zip(run, self.earn_run(run, snapshot), strict=True):
                 outcomes += self.post_sale(routed, routed.event, earned, snapshot)  # type: ignore[arg-type]
         return outcomes
-
-    def post_other(self, routed: Routed, snapshot: Snapshot) -> list[Outcome]:
-        """One event that is no sale."""
-        if not isinstance(routed.event, ActivityEvent | EnrolledEvent):
-            return super().post([routed], snapshot)
-        posting = self.facts.posting(routed)
-        if (known := snapshot.postings.get(routed.key)) is not None:
-            try:
-                return [self.known_before(routed, known, posting.digest)]
-            except Malformed as problem:
-                return [Outcome(routed, "refused", problem=problem)]
-        try:
-            return [Outcome(routed, "accepted", self.bonus_records(posting, snapshot))]
-        except Malformed as problem:
-            return [Outcome(routed, "refused", problem=problem)]
 
     def earn_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[MemberEarned]:
         """The kernel's awards for sales of accounts that are all different, each under its member's state."""
@@ -139,11 +122,11 @@ class MemberPoster(Poster):
         before = came_back(snapshot.returned.get(sale.posting_id, Returned()))
         old = self.sheet(sale, snapshot)
         new = fold.came_back(posting, sale, old, before, summed(before, posting))
-        posting = structs.replace(posting, entries=[*posting.entries, *self.between(sale, old, new)], sheet=new)
+        posting = structs.replace(posting, entries=[*posting.entries, *self.between(sale, old, new, snapshot.as_of)], sheet=new)
         return self.finish([posting], fold, snapshot, closes=closes)
 
-    def bonus_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
-        """What an activity or enrolment writes to the ledger, applied."""
+    def fact_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
+        """What an activity or enrolment writes to the ledger, applied: what the rules that answer to it give."""
         fold = self.fold(snapshot.members.get(posting.account_id or ""))
         if is_late(posting, fold.member.last):
             return self.late_records(posting, snapshot, closes=True)
@@ -171,13 +154,15 @@ class MemberPoster(Poster):
         fold = Fold(self.rules, self.zone, Allowance(self.budgets, self.usage(old.values())))
         refold = Refold(fold, self.dues, lambda due: self.facts.due(late.account_id or "", due, late), as_of_day(snapshot))
         refold.run([*known.values(), late])
-        return self.finish(list(self.differences(late, known, old, refold)), fold, snapshot, closes=closes)
+        return self.finish(list(self.differences(late, known, old, refold, snapshot.as_of)), fold, snapshot, closes=closes)
 
-    def differences(self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold) -> Iterator[Posting]:
+    def differences(
+        self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold, as_of: str | None
+    ) -> Iterator[Posting]:
         """The late event's own posting, what fell due by it, and the corrections, by posting id."""
         undone = late.reverses_posting
         if undone is not None:
-            entries = self.between(known[undone], old[undone], refold.sheets[undone])
+            entries = self.between(known[undone], old[undone], refold.sheets[undone], as_of)
             yield structs.replace(late, entries=[*late.entries, *entries], sheet=refold.sheets[undone])
         elif late.kind != "due":
             given = self.accruals(refold.given[late.posting_id], late)
@@ -187,7 +172,7 @@ class MemberPoster(Poster):
         for key in sorted(old.keys() - {undone}):
             new = refold.sheets.get(key, Sheet({}, {}))
             if not same_sheet(old[key], new):
-                yield self.facts.correction(late, known[key], self.between(known[key], old[key], new), new)
+                yield self.facts.correction(late, known[key], self.between(known[key], old[key], new, as_of), new)
 
     def finish(self, postings: list[Posting], fold: Fold, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
         """Adds what fell due meanwhile, gives the postings the state behind them all, keeps them, and takes from budgets what they gave."""
@@ -232,10 +217,11 @@ class MemberPoster(Poster):
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
         """As `Poster.keep`, with what is exchanged after the posting."""
-        if posting.member is not None and posting.account_id is not None and self.exchanges.rules:
+        if posting.account_id is not None and self.exchanges.rules:
             expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
             units = snapshot.units(posting.account_id)
-            exchanged = self.exchanges.due(units, posting.entries, posting.member, posting.day, expiries)
+            member = posting.member or snapshot.members.get(posting.account_id) or Member()
+            exchanged = self.exchanges.due(units, posting.entries, member, posting.day, expiries)
             posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
         return super().keep(posting, snapshot, closes=closes)
 
@@ -244,9 +230,10 @@ class MemberPoster(Poster):
         return [structs.replace(posting, entries=self.accruals(fold.bonus(posting), posting)) for posting in made]
 
     def accruals(self, given: Iterable[Given], posting: Posting) -> list[Entries]:
-        """What rules give, as entries of a posting of its date."""
-        expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
-        return [
+        """What rules give, as entries of a posting of its date; pending first where they have a holding period."""
+        day = date.fromisoformat(posting.day)
+        expiries = self.terms_of(day).expiries
+        entries = (
             Entries(
                 kind="accrual",
                 unit=self.named[each.rule_id].unit,
@@ -258,12 +245,14 @@ class MemberPoster(Poster):
                 award=each.award,
             )
             for each in given
-        ]
+        )
+        return list(pending_first(entries, self.holding_days, day))
 
-    def between(self, posting: Posting, old: Sheet, new: Sheet) -> list[Entries]:
-        """The entries that lead the rules of a posting from one sheet to another."""
-        expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
-        return list(entries_between(posting, old, new, self.named, expiries))
+    def between(self, posting: Posting, old: Sheet, new: Sheet, as_of: str | None) -> list[Entries]:
+        """The entries that lead the rules of a posting from one sheet to another, with the holding of what is still pending."""
+        day = date.fromisoformat(posting.day)
+        entries = entries_between(posting, old, new, self.named, self.terms_of(day).expiries)
+        return list(pending_too(entries, self.holding_days, day, as_of))
 
     def sheet(self, posting: Posting, snapshot: Snapshot) -> Sheet:
         """What the rules of a posting stand at now."""

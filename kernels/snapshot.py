@@ -11,6 +11,7 @@ from datetime import date
 from msgspec import Struct
 
 from tillstream.kernels.holdings import NEVER, Holding, Units
+from tillstream.kernels.set_aside import note_hold, note_pending
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
 from tillstream.schemas.member_state import Member, Sheet
 
@@ -31,7 +32,8 @@ class Snapshot:
     account the instants of its events by their keys, for judging them again.
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
-    hold points which expire on it and may not have held any before, and those for which something is due on the day after.
+    hold points which expire on it, or are held or pending until then, and may not have held any before; and those for which something is
+    due on the day after.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -145,6 +147,8 @@ class Snapshot:
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
                 self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
+            if entries.until is not None and entries.kind == "hold":
+                self._note_expiry(entries.until, posting.account_id or "")
             move(units, entries)
         if posting.entries:
             self.changed_accounts.add(posting.account_id or "")
@@ -178,3 +182,7 @@ def move(units: Units, entries: Entries) -> None:
         expiry = entries.expires_on or NEVER
         holding.credits[expiry] = holding.credits.get(expiry, 0) + points
     holding.balance += points
+    if entries.hold_id is not None:
+        note_hold(holding, entries)
+    elif entries.until is not None:
+        note_pending(holding, entries)

@@ -16,17 +16,20 @@ import msgspec
 from msgspec import NODEFAULT
 
 from tillstream.schemas.fields import INT64_MAX
-from tillstream.schemas.programs import Award, Program, Rule, award_form, ordered
+from tillstream.schemas.programs import Award, Program, Rule, Unit, award_form, ordered
 from tillstream.schemas.receipts import LineKind
 
 NOT_YET = {
-    "offers", "hold_days", "spending",
+    "offers",
 }  # fmt: skip
 """Keys of DESIGN.md §6 that this version does not judge: refused, so that no rule is silently wider than it was written."""
 
 LINE_KINDS: tuple[str, ...] = get_args(LineKind)
 
 LEAP_YEAR = 2000
+
+HOLD_DAYS_MAX = 3_660
+"""Ten years: a longer period is a mistake, and within it no date of a receipt leaves the calendar."""
 
 DIGITS_MAX = 15
 
@@ -148,6 +151,7 @@ def _meaning_mistakes(program: Program) -> Iterator[Mistake]:
         for text in (expires and expires.fixed_dates) or []:
             if int(text[3:]) > monthrange(LEAP_YEAR, int(text[:2]))[1]:
                 yield Mistake(f"$.units.{name}.expires.fixed_dates", f"no year has a {text}")
+        yield from _spending_mistakes(unit, f"$.units.{name}")
         if expires and max(expires.after_days or 0, 31 * (expires.after_months or 0)) > 366_000:
             yield Mistake(f"$.units.{name}.expires", "is more than a thousand years", "leave `expires` out for points that never expire")
     seen: dict[str, int] = {}
@@ -159,9 +163,30 @@ def _meaning_mistakes(program: Program) -> Iterator[Mistake]:
         yield from _rule_mistakes(program, rule, path)
 
 
+def _spending_mistakes(unit: Unit, path: str) -> Iterator[Mistake]:
+    """Terms of spending that nothing can meet, and holding periods beyond any calendar."""
+    if unit.hold_days > HOLD_DAYS_MAX:
+        yield Mistake(f"{path}.hold_days", f"is more than {HOLD_DAYS_MAX} days")
+    spending = unit.spending
+    if spending is None:
+        return
+    if spending.min_percent > spending.max_percent:
+        message = f"{spending.max_percent} is less than `min_percent`, {spending.min_percent}"
+        yield Mistake(f"{path}.spending.max_percent", message, "points could pay no receipt at all")
+    if spending.max_percent == 0:
+        yield Mistake(f"{path}.spending.max_percent", "0 allows no points at all", "leave it out to allow the whole receipt")
+    if max(spending.worth.points, spending.worth.amount) > MILLI_MAX:
+        yield Mistake(f"{path}.spending.worth", f"points and amount may be at most {MILLI_MAX}")
+    for table in ("lines", "exclude"):
+        for key in ("sku", "category", "brand", "kind"):
+            yield from _pattern_mistakes(getattr(getattr(spending, table), key), f"{path}.spending.{table}.{key}")
+
+
 def _rule_mistakes(program: Program, rule: Rule, path: str) -> Iterator[Mistake]:
     if rule.unit not in program.units:
         yield Mistake(f"{path}.unit", f"unit {rule.unit!r} is not declared", f"add [units.{rule.unit}]")
+    if (rule.hold_days or 0) > HOLD_DAYS_MAX:
+        yield Mistake(f"{path}.hold_days", f"is more than {HOLD_DAYS_MAX} days")
     if rule.group is not None and rule.group not in program.groups:
         yield Mistake(f"{path}.group", f"group {rule.group!r} is not declared", f"add [groups.{rule.group}]")
     when = rule.when

@@ -53,7 +53,7 @@ class Unit(Struct, frozen=True, forbid_unknown_fields=True):
     """What is counted: points, stamps, ..."""
 
     expires: Expires | None = None
-    negative_balance: Literal["debt"] = "debt"
+    negative_balance: Literal["debt", "clamp"] = "debt"
     hold_days: Natural = 0
     spending: "Spending | None" = None
 

@@ -1,7 +1,8 @@
 """Budgets that all partitions and workers share: never overspent by a point, and used up to the last one.
 
-A rule's budget is one number in Redis. Before a worker judges a batch it *leases* a part of what is left, and right after judging gives back what
-the batch did not use; near a budget's end workers take turns, and each leases all of it. So no award is cut while there are points for it.
+A rule's budget is one number in Redis. Before a worker judges a batch it *leases* a part of what is left, and right after judging gives
+back what the batch did not use; near a budget's end workers take turns, and each leases all of it. So no award is cut while there are
+points for it.
 
 Delivery: a lease is taken before the ledger is written, so Redis never shows more left than there is; what a dead worker had leased comes
 back when its partition is assigned anew (`restore`), from what the partition's ledger gave. Idempotency key: the partition.

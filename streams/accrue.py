@@ -2,7 +2,8 @@
 
 (1) read the state that the batch names, in one round trip;
 (2) judge it with the kernels;
-(3) append the ledger records, dead letters and the consumed offset, in one Kafka transaction where the broker has them;
+(3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
+    broker has them;
 (4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition;
 (5) acknowledge.
 
@@ -22,13 +23,16 @@ from tillstream.kernels.lapsing import tick_posting
 from tillstream.kernels.posting import Poster, record_in
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, SpendingEvent, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
-from tillstream.streams.identify import as_sent, deadletter
+from tillstream.streams.identify import as_sent, deadletter, with_account
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
+
+JUDGED = ReceiptEvent | SpendingEvent | TickEvent
+"""Events that change accounts; whatever else stands on `transactions` did not come through `identify`."""
 
 
 class Fetched(NamedTuple):
@@ -73,7 +77,9 @@ class Accrue:
         batch, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
         await self.load_chronicles(fetched.partition, batch, snapshot)
         outcomes = self.poster.post(batch, snapshot)  # (2)
-        records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched), *recalls(old, fetched)]
+        following = [*followers(outcomes, fetched), *refusals(outcomes, fetched), *recalls(old, fetched)]
+        # Before the ledger: without transactions a crash in between repeats what follows, and its key tells; it is never missing.
+        records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
         now_ms = round(time() * 1000)
@@ -129,7 +135,7 @@ def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Recor
             # Longer than what a till may send by what identify and recall have put in front.
             event = decode(raw, ROUTED_BYTES_MAX)
             account = event.accountid
-            if account is UNSET or isinstance(event, EnrolledEvent | IdentityAddedEvent):
+            if account is UNSET or not isinstance(event, JUDGED) or (account is None and isinstance(event, SpendingEvent)):
                 raise Malformed("not_routed", "$.accountid", "is missing: this event did not come through identify")
             routed.append(Routed(event, account, message.offset() or 0, raw))
         except Malformed as problem:
@@ -144,6 +150,14 @@ def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> Iterator[Reco
         key = None if account is None else account.encode()
         for record in outcome.records:
             yield Record(LEDGER, key, record, partition, 0)
+
+
+def followers(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:
+    """What follows on other accounts, which may live in other partitions: it comes back to whoever has them."""
+    for outcome in outcomes:
+        for account_id, raw in outcome.follow:
+            timestamp_ms = fetched.message_at(outcome.routed.offset).timestamp()[1]
+            yield Record(TRANSACTIONS, account_id.encode(), with_account(raw, account_id), timestamp_ms=timestamp_ms)
 
 
 def recalls(old: Sequence[Routed], fetched: Fetched) -> Iterator[Record]:
