@@ -139,7 +139,7 @@ class Simulation:
 
 
 def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[int, bytes, Routable]]:
-    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind everything of their moment."""
+    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind all of their moment."""
     first: dict[str, datetime] = {}
     placed = []
     for index, raw, event in events:
