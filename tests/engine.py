@@ -33,9 +33,10 @@ def refusal(programs: list[str], events: list[Event], *, any_order: bool = False
 
 
 def engine_outcome(programs: list[str], events: list[Event]) -> Outcome:
-    """What `simulate` says. Tiers and budgets it does not tell, so they are left empty."""
+    """What `simulate` says, which takes one program yet. Tiers and budgets it does not tell, so they are left empty."""
     written: list[Entry] = []
-    simulation = Simulation(parse_program(programs[0]), written.append)
+    (program,) = programs
+    simulation = Simulation(parse_program(program), written.append)
     simulation.run([json.dumps(event).encode() for event in events])
     result = simulation.result()
     names = account_names(events)

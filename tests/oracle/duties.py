@@ -18,16 +18,19 @@ def midnight(books: Books, account: Account, day: date) -> None:
     1. Holding periods end. 2. Holds lapse. 3. A tier's window ends. 4. It is the member's birthday. 5. A period is judged.
     """
     moment = Moment(datetime.combine(day, clock_time(), books.zone), "due", "", f"{day}")
-    for grant in account.grants:  # 1.
-        if grant.pending_until == day:
-            grant.pending_until = None
-            account.credit(grant.unit, grant.expires_on, grant.left)
-    for hold_id in expired_holds(account, day):  # 2.
+    ripe = [grant for grant in account.grants if grant.pending_until == day]
+    for grant in ripe:  # 1.
+        grant.pending_until = None
+        account.credit(grant.unit, grant.expires_on, grant.left)
+    lapsed = expired_holds(account, day)
+    for hold_id in lapsed:  # 2.
         end_hold(account, hold_id)
     program = in_force(books.programs, day) or {}
-    if "tiers" in program and tiers.window_is_over(account, day):  # 3.
+    decided = "tiers" in program and tiers.window_is_over(account, day)
+    if decided:  # 3.
         tiers.decide(account, program["tiers"], day)
-    aftermath(books, account, moment)
+    if ripe or lapsed or decided:  # A midnight at which nothing is due is no event.
+        aftermath(books, account, moment)
     if is_birthday(account, day):  # 4.
         bonus(books, account, Moment(moment.at, "birthday", "", f"birthday {day}"))
     counts = period_counts(books, account, day)  # 5.

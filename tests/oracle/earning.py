@@ -134,5 +134,5 @@ def size_of(rule: dict[str, Any], moment: Moment) -> int:
         return int(how["points"]) * (moment.data.get("quantity", 1) // how["per_item"])
     count = moment.data["counts"][rule["id"]]
     if "steps" in how:
-        return max((step for step in how["steps"] if step[0] <= count), default=[0, 0])[1]
+        return int(max((step for step in how["steps"] if step[0] <= count), default=[0, 0])[1])
     return rounded(Fraction(count) * decimal_fraction(how["points"]) / how["per_amount"], rule.get("rounding", "floor"))

@@ -8,7 +8,7 @@ from operator import attrgetter
 
 from tests.oracle.facts import Event
 from tillstream.kernels.keys import key_of
-from tillstream.schemas.events import AccountEvent, decode
+from tillstream.schemas.events import AccountEvent, Malformed, decode
 
 AccountOf = Callable[[Event], str | None]
 
@@ -27,13 +27,13 @@ class Placed:
 
 @dataclass
 class History:
-    """`as_of` is the largest date of a tick: what falls due by it is due."""
+    """`as_of` is the largest date of a tick: what falls due by it is due. `refused` are malformed events and conflicts, by id."""
 
     placed: list[Placed]
     registry: list[Placed]
     as_of: date | None
     duplicates: int = 0
-    conflicts: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
     waiting: int = 0
 
 
@@ -44,13 +44,17 @@ def arranged(events: list[Event]) -> History:
     for event in events:
         if event["type"] == "clock.tick":
             continue
-        instant, key = instant_of(event), natural_key_of(event)
+        try:
+            instant, key = instant_of(event), natural_key_of(event)
+        except Malformed as problem:
+            history.refused[event["id"]] = problem.code
+            continue
         if key not in first:
             first[key] = Placed(instant, key, event)
         elif first[key].event["data"] == event["data"]:
             history.duplicates += 1
         else:
-            history.conflicts.append(event["id"])
+            history.refused[event["id"]] = "conflict"
     ordered = sorted(first.values(), key=attrgetter("instant", "key"))
     history.registry = [placed for placed in ordered if placed.event["type"].startswith("member.")]
     ordered = [placed for placed in ordered if placed.event["type"] not in REGISTRY]

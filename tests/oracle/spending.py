@@ -26,9 +26,9 @@ def unit_of(books: Books, data: Event, day: date) -> dict[str, Any]:
 def check_covered(account: Account, data: Event, day: date, kept: int = 0) -> None:
     """
     Raises:
-        Refused: what can be used on `day`, and `kept` for it, is less than the event asks for.
+        Refused: what the event asks for beyond `kept` is more than can be used on `day`.
     """
-    if account.units[data.get("unit", "points")].balance(f"{day}") + kept < data["points"]:
+    if data["points"] > kept and account.units[data.get("unit", "points")].balance(f"{day}") < data["points"] - kept:
         raise Refused("insufficient")
 
 

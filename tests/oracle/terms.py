@@ -1,6 +1,6 @@
 """`member = {...}`: an account as the events before made it, and the moment that is judged, in; whether all conditions hold, out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.reference import eligible
 def member_terms_hold(terms: dict[str, Any], account: Account, moment: Moment) -> bool:
     enrolled = account.enrolments[-1] if account.enrolments else {}
     attributes = enrolled.get("attributes", {})
-    checks = {
+    checks: dict[str, Callable[[Any], bool]] = {
         "tier": lambda want: moment.tier in want,
         "kind": lambda want: enrolled.get("kind", "consumer") in want,
         "segment": lambda want: any(segment in want for segment in attributes.get("segments", [])),

@@ -52,7 +52,7 @@ class Run:
         self.history = history
         self.account_of = account_of
         self.sales: dict[tuple[str, str], tuple[Account | None, Purchase]] = {}
-        self.rejected = dict.fromkeys(history.conflicts, "conflict")
+        self.rejected = dict(history.refused)
         self.members_enrolled: set[str] = set()
 
     def result(self) -> Outcome:
@@ -128,7 +128,10 @@ class Run:
         elif kind == "points.release":
             end_hold(account, data["hold_id"])
         elif kind == "points.transfer":
-            transfer(self.books, account, self.receiver(event), data, moment.day)
+            receiver = self.receiver(event)
+            transfer(self.books, account, receiver, data, moment.day)
+            if receiver is not None:
+                aftermath(self.books, receiver, moment)
         elif kind == "member.enrolled":
             account.enrolments.append(data)
             if data["member_id"] not in self.members_enrolled:
