@@ -11,23 +11,26 @@ from tillstream.schemas.program_file import NOT_YET, InvalidProgram, parse_progr
 from tillstream.schemas.receipts import Identity
 from tillstream.simulate import IDENTITY_KEY, Simulation
 
-JUDGED_TODAY = ("receipt.", "clock.", "member.enrolled", "member.identity_added")
+MISSING = NOT_YET - {"offers"}
+"""Keys of the vocabulary that the engine still refuses; offers give no points."""
+
+COME_WITH = {"points.": "hold_days", "activity.": "activity"}
+"""Kinds of events that the engine takes as soon as it judges the key."""
 
 
 def refusal(programs: list[str], events: list[Event], *, any_order: bool = False) -> str:
-    """Why the engine can't judge this yet; empty once it can. The integrator deletes it when `NOT_YET` is empty."""
-    if not NOT_YET:
+    """Why the engine can't judge this yet; empty once it can. The integrator deletes it when nothing is `MISSING`."""
+    if not MISSING:
         return ""
     try:
         for program in programs:
             parse_program(program)
     except InvalidProgram as problem:
         return f"not judged yet: {problem}"
-    kinds = {event["type"] for event in events if not event["type"].startswith(JUDGED_TODAY)}
-    held = any("hold_id" in tender for event in events for tender in event["data"].get("tenders", []))
-    if kinds or held:
-        return f"not judged yet: {sorted(kinds) or 'a tender with a hold'}"
-    if any_order:
+    for start, key in COME_WITH.items():
+        if key in MISSING and any(event["type"].startswith(start) for event in events):
+            return f"not judged yet: {start}*"
+    if any_order and "member" in MISSING:
         return "what is refused is decided by arrival, not yet by (instant, key)"
     return "one program at a time, yet" if len(programs) > 1 else ""
 

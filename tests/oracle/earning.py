@@ -131,7 +131,7 @@ def size_of(rule: dict[str, Any], moment: Moment) -> int:
     if "fixed" in how:
         return int(how["fixed"]) if moment.trigger != "period_end" or moment.data["counts"][rule["id"]] > 0 else 0
     if "per_item" in how:
-        return int(how["points"]) * (moment.data.get("quantity", 1) // how["per_item"])
+        return int(how["points"] * (moment.data.get("quantity", 1) // how["per_item"]))
     count = moment.data["counts"][rule["id"]]
     if "steps" in how:
         return int(max((step for step in how["steps"] if step[0] <= count), default=[0, 0])[1])
