@@ -240,6 +240,27 @@ def test_simulate_reads_standard_input_and_shows_a_table(program: str) -> None:
     assert "15 until 2027-03-31" in result.stdout
 
 
+def test_simulate_judges_each_receipt_by_the_programs_of_its_date(tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text(PROGRAM)
+    doubled = PROGRAM.replace("points = 1", "points = 2")
+    (tmp_path / "new.toml").write_text(doubled.replace("time_zone", "effective_from = 2026-04-01\ntime_zone"))
+    (tmp_path / "side.toml").write_text(PROGRAM.replace("corner-shop", "side").replace('"base"', '"extra"'))
+    april = "2026-04-01T00:30:00+02:00"
+    events = write_events(sale(), sale("r2", issued_at=april))
+    result = invoke("simulate", "--program", "new.toml", "--program", "old.toml", "--ledger", "out.jsonl", "--json", events)
+    assert json.loads(result.stdout)["accounts"]["m1"]["points"]["balance"] == 15 + 31
+    versions = [json.loads(line)["program_version"] for line in Path("out.jsonl").read_text().splitlines()]
+    assert versions == [load_program("old.toml").version, load_program("new.toml").version]
+    result = invoke("simulate", "--program", "new.toml", "--program", "old.toml", "--program", "side.toml", "--json", events)
+    assert json.loads(result.stdout)["accounts"]["m1"]["points"]["balance"] == 15 + 15 + 31 + 15
+
+
+def test_simulate_with_programs_that_do_not_agree_names_the_place(program: str, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(PROGRAM.replace("corner-shop", "other"))
+    result = invoke("simulate", "--program", program, "--program", "other.toml", write_events(sale()))
+    assert "other: $.rules[0].id: 'base' is a rule of program 'corner-shop' as well" in complaint(result)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [

@@ -12,11 +12,14 @@ import orjson
 from click import ClickException, Context
 
 from tillstream import __version__
-from tillstream.config import load_config, load_program
+from tillstream.config import load_config, load_program, load_timetable
 from tillstream.errors import TillstreamError
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-PROGRAM = click.option("--program", "program_path", metavar="P.toml", required=True, help="The program file to judge by.")
+PROGRAMS = click.option(
+    "--program", "programs", metavar="P.toml", required=True, multiple=True,
+    help="The program file to judge by; several: versions of a program by their effective_from, programs side by side.",
+)  # fmt: skip
 
 
 class Commands(click.Group):
@@ -50,17 +53,17 @@ def main() -> None:
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")
-@PROGRAM
+@PROGRAMS
 @click.option("--ledger", "ledger_path", type=click.Path(dir_okay=False), metavar="OUT.jsonl", help="Write every ledger entry, one a line.")
 @JSON
 @click.argument("events", type=click.Path(dir_okay=False), metavar="EVENTS.jsonl")
-def simulate(program_path: str, ledger_path: str | None, as_json: bool, events: str) -> None:
+def simulate(programs: tuple[str, ...], ledger_path: str | None, as_json: bool, events: str) -> None:
     """What would these events give? The same kernels and ledger, in process, no server."""
     from tillstream.simulate import Simulation, entry_line
 
-    program = load_program(program_path)
+    timetable = load_timetable(programs)
     with reading(events) as lines, writing(ledger_path) as ledger:
-        simulation = Simulation(program, None if ledger is None else lambda entry: ledger.write(entry_line(entry)))
+        simulation = Simulation(timetable, None if ledger is None else lambda entry: ledger.write(entry_line(entry)))
         simulation.run(lines)
     result = simulation.result()
     if as_json:

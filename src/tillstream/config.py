@@ -3,7 +3,7 @@
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tillstream.errors import ProgramError, UsageError
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.program_file import InvalidProgram, Versioned, parse_program
 
 CONFIG_FILE = "tillstream.toml"
@@ -115,3 +116,17 @@ def load_program(path: str) -> Versioned:
         raise UsageError(f"program {path!r}: not UTF-8 text") from None
     except InvalidProgram as invalid:
         raise ProgramError(path, invalid) from None
+
+
+def load_timetable(paths: Sequence[str]) -> Timetable:
+    """The programs in several files, versions of one or side by side.
+
+    Raises:
+        UsageError: as `load_program`.
+        ProgramError: with every mistake in a file, or what the files do not agree on.
+    """
+    programs = [load_program(path) for path in paths]
+    try:
+        return Timetable(programs)
+    except InvalidProgram as invalid:
+        raise ProgramError(" and ".join(paths), invalid) from None
