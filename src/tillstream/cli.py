@@ -83,22 +83,78 @@ def program() -> None:
 @JSON
 @click.argument("path", metavar="FILE")
 def check(path: str, as_json: bool) -> None:
-    """Lists every mistake of a program file with its path and a hint; exit status 2 where there are any."""
+    """Lists every mistake of a program file with its path and a hint; exit status 2 where there are any. Warnings are no mistakes."""
     from tillstream.errors import ProgramError
+    from tillstream.schemas.program_advice import advice
 
     try:
         parsed = load_program(path)
     except ProgramError as error:
         if as_json:
             mistakes = [{"path": m.path, "message": m.message, "hint": m.hint} for m in error.mistakes]
-            print_json({"ok": False, "version": None, "mistakes": mistakes})
+            print_json({"ok": False, "version": None, "mistakes": mistakes, "warnings": []})
             sys.exit(error.exit_status)
         raise
+    warnings = advice(parsed.program)
     if as_json:
-        print_json({"ok": True, "version": parsed.version, "mistakes": []})
+        print_json({"ok": True, "version": parsed.version, "mistakes": [], "warnings": [item._asdict() for item in warnings]})
     else:
         rules = len(parsed.program.rules)
         click.echo(f"{path}: no mistakes; {rules} rules, version {parsed.version}")
+        for item in warnings:
+            click.echo(f"warning: {item}")
+
+
+@program.command(epilog="Example: tillstream program diff club.toml club-april.toml")
+@JSON
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+def diff(old: str, new: str, as_json: bool) -> None:
+    """Tells in words what NEW has otherwise than OLD; exit status 1 where they differ."""
+    from tillstream.schemas.program_diff import differences
+
+    before, after = load_program(old), load_program(new)
+    found = differences(before.program, after.program)
+    if as_json:
+        print_json(
+            {"equal": not found, "old": before.version, "new": after.version, "differences": [item._asdict() for item in found]}
+        )
+    else:
+        for item in found:
+            click.echo(item.text)
+        click.echo(f"{len(found)} differences" if found else "no difference")
+    if found:
+        sys.exit(1)
+
+
+@program.command(epilog="Example: tillstream program publish club.toml")
+@click.option("--backdate", is_flag=True, help="Let it begin in the past: late receipts of those days are judged by it.")
+@JSON
+@click.argument("path", metavar="FILE")
+def publish(path: str, backdate: bool, as_json: bool) -> None:
+    """Publishes a program to all workers; it holds from its effective_from on."""
+    from tillstream.publishing import publish_program
+
+    result = publish_program(load_config(), path, backdate=backdate)
+    if as_json:
+        print_json(result)
+    else:
+        done = "published" if result["published"] else "is published already:"
+        click.echo(f"{path}: {done} {result['program']}, version {result['version']}, from {result['effective_from'] or 'always'}")
+
+
+@program.command("list", epilog="Example: tillstream program list")
+@JSON
+def list_published(as_json: bool) -> None:
+    """Lists what is published, and what of it holds today."""
+    from tillstream.console import show_programs
+    from tillstream.publishing import list_programs
+
+    rows = list_programs(load_config())
+    if as_json:
+        print_json({"programs": rows})
+    else:
+        show_programs(rows)
 
 
 @main.command(epilog="Example: tillstream worker --role points")
