@@ -196,8 +196,11 @@ def test_list_shows_what_was_passed_over_and_why(here: Stage) -> None:
     assert "malformed" in row["problem"]
 
 
-def test_worker_without_any_program_says_so(tmp_path: Path) -> None:
+def test_installation_without_any_program_says_so_and_takes_the_first_without_a_date(tmp_path: Path) -> None:
     with stage(tmp_path) as empty:
         settings = environment_of(replace(empty.config, program=""))
         result = CliRunner().invoke(main, ["worker"], env={**settings, "TILLSTREAM_PROGRAM": ""})
         assert (result.exit_code, "no program is published" in result.stderr) == (2, True)
+        assert orjson.loads(invoke(empty, "list", "--json").stdout) == {"programs": []}
+        assert invoke(empty, "publish", write(empty, version(1))).exit_code == 0
+        assert [row["state"] for row in orjson.loads(invoke(empty, "list", "--json").stdout)["programs"]] == ["in force"]
