@@ -26,46 +26,64 @@ class Shelf:
     """Published programs by key. A record without a value takes its version back; a later record of a key replaces the earlier.
 
     A record that is no program, or does not agree with those before it, is passed over, not obeyed in part: since all workers see the
-    same records in the same order, they all pass over the same ones.
+    same records in the same order, they all pass over the same ones. Records that agree only together, such as new terms of a unit that
+    two programs share, hold as soon as the last of them is there.
     """
 
     def __init__(self, records: Iterable[tuple[str, bytes | None]] = ()) -> None:
-        self.values: dict[str, bytes] = {}
+        self.items: dict[str, Shelved] = {}
         for key, value in records:
             self.put(key, value)
 
     def put(self, key: str, value: bytes | None) -> None:
         """Takes the next record of the topic."""
-        self.values.pop(key, None)
+        self.items.pop(key, None)
         if value is not None:
-            self.values[key] = value
+            self.items[key] = read(key, value)
 
     def shelved(self) -> list[Shelved]:
-        """Every record that counts, in the order of publishing, read and compared with those before it."""
-        held: list[Versioned] = []
-        found: list[Shelved] = []
-        for key, value in self.values.items():
-            item = read(key, value)
-            if item.versioned is not None:
-                try:
-                    Timetable([*held, item.versioned])
-                    held.append(item.versioned)
-                except InvalidProgram as invalid:
-                    item = item._replace(problem=str(invalid))
-            found.append(item)
-        return found
+        """Every record that counts, in the order of publishing, compared with those before it."""
+        found = dict(self.items)
+        held: list[Shelved] = []
+        waiting: list[Shelved] = []
+        for item in self.items.values():
+            if item.versioned is None:
+                continue
+            problem = disagreement([*held, item])
+            together = [waiting[first:] for first in range(len(waiting))] if problem else []
+            company = next((others for others in together if not disagreement([*held, *others, item])), None)
+            if not problem or company is not None:
+                held += [*(company or []), item]
+                waiting = [other for other in waiting if other not in held]
+            else:
+                waiting.append(item)
+                found[item.key] = item._replace(problem=problem)
+        return [item if item in held else found[item.key] for item in self.items.values()]
 
     def timetable(self) -> Timetable | None:
         """What holds; None where nothing does."""
-        held = [item.versioned for item in self.shelved() if item.versioned is not None and not item.problem]
+        held = versions_of([item for item in self.shelved() if not item.problem])
         return Timetable(held) if held else None
+
+
+def versions_of(items: Iterable[Shelved]) -> list[Versioned]:
+    return [item.versioned for item in items if item.versioned is not None]
+
+
+def disagreement(items: Iterable[Shelved]) -> str:
+    """What the programs do not agree on; '' where nothing."""
+    try:
+        Timetable(versions_of(items))
+    except InvalidProgram as invalid:
+        return str(invalid)
+    return ""
 
 
 def read(key: str, value: bytes) -> Shelved:
     """One record, read by itself."""
     try:
         data = decode_published(value)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         return Shelved(key, None, None, str(error))
     try:
         versioned = parse_program(data.text)

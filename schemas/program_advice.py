@@ -91,7 +91,7 @@ def _liability(program: Program, rule: Rule, path: str) -> Iterator[Advice]:
     if points is None:
         yield Advice(f"{path}.award", "may give more than was paid: it has no cap and asks for no amount", "add `cap`, or a `min_amount`")
     elif points * worth > SHARE_MAX:
-        share = f"{float(points * worth):.0%} of what was paid, without a cap"
+        share = f"{float(100 * points * worth):.4g}% of what was paid, without a cap"
         yield Advice(f"{path}.award", f"may give back {share}", f"advice begins above {float(SHARE_MAX):.0%}")
 
 

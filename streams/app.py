@@ -85,7 +85,7 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
 
     @app.timer(interval=FOLLOW_EVERY_S)  # type: ignore[untyped-decorator]
     async def follow_programs() -> None:
-        runtime.follow_programs()
+        await runtime.follow_programs()
 
     @app.timer(interval=SLIDE_EVERY_S)  # type: ignore[untyped-decorator]
     async def slide_window() -> None:

@@ -9,11 +9,11 @@ Delivery: a program counts from the first look after it was acknowledged, at mos
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.shelf import Shelf
@@ -53,7 +53,7 @@ class Programs:
         await asyncio.to_thread(self._read_to_the_end)
         if self.shelf.timetable() is None and self.seed is not None:
             seed = published(parse_program(self.seed), self.seed, datetime.now(UTC))
-            await asyncio.to_thread(publish, self.kafka, seed)
+            await asyncio.to_thread(publish, self.kafka, [seed])
             await asyncio.to_thread(self._read_to_the_end)
         timetable = self.shelf.timetable()
         if timetable is None:
@@ -64,12 +64,13 @@ class Programs:
         self.consumer.assign([TopicPartition(PROGRAMS, 0, self.next_offset)])
         return self.posters
 
-    def follow(self) -> None:
-        """Takes what was published since the last look; waits for nothing."""
+    async def follow(self) -> None:
+        """Takes what was published since the last look; the broker is not waited for."""
         messages = [message for message in self.consumer.consume(ROWS_MAX, 0) if not message.error()]
         for message in messages:
-            self.shelf.put((message.key() or b"").decode(), message.value())
-        timetable = self.shelf.timetable() if messages else None
+            self.shelf.put(*record_of(message))
+        # In a thread: many versions take their time to compare, and batches go on meanwhile.
+        timetable = await asyncio.to_thread(self.shelf.timetable) if messages else None
         if timetable is not None:
             self.posters.exchange(timetable)
             self._report(timetable)
@@ -80,7 +81,7 @@ class Programs:
 
     def _read_to_the_end(self) -> None:
         for message in read_topic(self.kafka, PROGRAMS, 0, self.next_offset):
-            self.shelf.put((message.key() or b"").decode(), message.value())
+            self.shelf.put(*record_of(message))
             self.next_offset = (message.offset() or 0) + 1
 
     def _report(self, timetable: Timetable) -> None:
@@ -93,18 +94,25 @@ class Programs:
 
 def read_shelf(kafka: Mapping[str, Any]) -> Shelf:
     """Everything that is published now."""
-    return Shelf(((message.key() or b"").decode(), message.value()) for message in read_topic(kafka, PROGRAMS, 0, 0))
+    return Shelf(record_of(message) for message in read_topic(kafka, PROGRAMS, 0, 0))
 
 
-def publish(kafka: Mapping[str, Any], data: Published) -> None:
-    """Appends one version; acknowledged by all replicas when this returns.
+def record_of(message: Message) -> tuple[str, bytes | None]:
+    """Key and value; a key that is no text is somebody else's, and shown as well as can be."""
+    return (message.key() or b"").decode(errors="replace"), message.value()
+
+
+def publish(kafka: Mapping[str, Any], versions: Sequence[Published]) -> None:
+    """Appends versions, in this order; acknowledged by all replicas when this returns.
 
     Raises:
         KafkaException: it was not.
     """
-    failures: list[Any] = []
+    reports: list[Any] = []
     producer = Producer({**PRODUCER, **kafka, "message.timeout.ms": int(ANSWER_S * 1000)})
-    producer.produce(PROGRAMS, encode_published(data), key_of(data).encode(), on_delivery=lambda error, _: failures.append(error))
+    for data in versions:
+        producer.produce(PROGRAMS, encode_published(data), key_of(data).encode(), on_delivery=lambda error, _: reports.append(error))
     producer.flush(ANSWER_S)
-    if failures != [None]:
-        raise KafkaException(*failures or ["not acknowledged"])
+    failed = [error for error in reports if error is not None]
+    if failed or len(reports) < len(versions):
+        raise KafkaException(failed[0] if failed else KafkaError(KafkaError._MSG_TIMED_OUT))

@@ -105,10 +105,10 @@ class PointsRuntime(Runtime):
         await claim_all(self.directory, self.kafka, partition, before.offset + 1)
         return go_on
 
-    def follow_programs(self) -> None:
+    async def follow_programs(self) -> None:
         """Takes programs that were published meanwhile."""
         if self.started:
-            self.programs.follow()
+            await self.programs.follow()
 
     async def publish_stats(self) -> None:
         """Lets operators and `demo` see how far this worker is."""

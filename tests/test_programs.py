@@ -63,6 +63,7 @@ def test_shelf_reads_the_same_before_and_after_compaction() -> None:
     [
         (b"{}", "missing required field"),
         (b"\xff", "JSON is malformed"),
+        (b'{"type":"program.published","x":' + b"[" * 200_000, "recursion"),
         (record(version(2))[1].replace(b"program.published", b"program.banished"), "Invalid value"),
         (record(version(2))[1].replace(b"[[rules]]", b"[[rulez]]"), "$.rulez: unknown key"),
         (record(version(2))[1].replace(b"points = 2", b"points = 3"), "its text is version"),
@@ -77,6 +78,19 @@ def test_shelf_passes_over_what_cannot_be_obeyed_and_says_why(value: bytes, word
     timetable = shelf.timetable()
     assert timetable is not None
     assert len(timetable.versions) == 2
+
+
+def test_shelf_holds_programs_that_agree_only_together_once_all_are_there() -> None:
+    """Regression: two programs that share a unit could never change its terms, as each new version disagreed with the other's old one."""
+    club, side = version(1), version(1, name="side").split("[[rules]]")[0] + "rules = []\n"
+    side = "rules = []\n" + side.replace("rules = []\n", "")
+    longer = [text.replace("after_days = 20", "after_days = 30") for text in (version(1, "2026-05-01"), side)]
+    longer[1] = longer[1].replace("time_zone", "effective_from = 2026-05-01\ntime_zone")
+    alone = record(side.replace("20", "40").replace("time_zone", "effective_from = 2026-07-01\ntime_zone"))
+    shelf = Shelf([record(club), record(side), alone, record(longer[0])])
+    assert [bool(item.problem) for item in shelf.shelved()] == [False, False, True, True]
+    shelf.put(*record(longer[1]))
+    assert [bool(item.problem) for item in shelf.shelved()] == [False, False, True, False, False]
 
 
 def test_record_says_beside_the_text_what_stands_in_it() -> None:
@@ -135,12 +149,13 @@ def test_programs_from_seed_to_publishing_to_rebuild(here: Stage) -> None:
         here.send([dated("r1", "2026-03-07T12:00:00+01:00"), dated("r2", future)])
         here.settle(worker)
         assert judged(here) == {"r1": (seed, 200), "r2": (seed, 200)}
-        assert list(read_shelf(here.kafka).values) == [f"proof/{seed}"]
+        assert list(read_shelf(here.kafka).items) == [f"proof/{seed}"]
 
         path = write(here, version(2, str(begins)))
         tomorrow = parse_program(version(2, str(begins))).version
         result = invoke(here, "publish", path, "--json")
-        assert orjson.loads(result.stdout) == {"program": "proof", "version": tomorrow, "effective_from": str(begins), "published": True}
+        said = {"program": "proof", "version": tomorrow, "effective_from": str(begins), "published": True}
+        assert orjson.loads(result.stdout) == {"programs": [said]}
         time.sleep(FOLLOWED_S)
         here.send([dated("r3", future), dated("r4", "2026-03-07T12:00:00+01:00")])
         here.settle(worker)
@@ -159,7 +174,7 @@ def test_programs_from_seed_to_publishing_to_rebuild(here: Stage) -> None:
     asyncio.run(rebuild_redis(here.config))
     assert here.state() == before
 
-    assert orjson.loads(invoke(here, "publish", path, "--json").stdout)["published"] is False
+    assert orjson.loads(invoke(here, "publish", path, "--json").stdout)["programs"][0]["published"] is False
     listed = orjson.loads(invoke(here, "list", "--json").stdout)["programs"]
     assert [(row["version"], row["state"]) for row in listed] == [(seed, "in force"), (tomorrow, "to come")]
     assert tomorrow[:8] in invoke(here, "list").stdout
@@ -174,7 +189,7 @@ def test_publish_refuses_the_past_unless_it_is_meant(here: Stage) -> None:
 
 
 def test_publish_refuses_what_does_not_agree_with_what_is_published(here: Stage) -> None:
-    number = len(read_shelf(here.kafka).values)
+    number = len(read_shelf(here.kafka).items)
     later = str(TODAY + timedelta(days=9))
     other = version(1, later, "zoo")
     for text, words in (
@@ -186,7 +201,7 @@ def test_publish_refuses_what_does_not_agree_with_what_is_published(here: Stage)
         result = invoke(here, "publish", write(here, text))
         assert result.exit_code == 2
         assert words in result.stderr
-    assert len(read_shelf(here.kafka).values) == number
+    assert len(read_shelf(here.kafka).items) == number
 
 
 def test_list_shows_what_was_passed_over_and_why(here: Stage) -> None:

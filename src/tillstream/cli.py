@@ -130,15 +130,16 @@ def diff(old: str, new: str, as_json: bool) -> None:
 @program.command(epilog="Example: tillstream program publish club.toml")
 @click.option("--backdate", is_flag=True, help="Let it begin in the past: late receipts of those days are judged by it.")
 @JSON
-@click.argument("path", metavar="FILE")
-def publish(path: str, backdate: bool, as_json: bool) -> None:
-    """Publishes a program to all workers; it holds from its effective_from on."""
-    from tillstream.publishing import publish_program
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True)
+def publish(paths: tuple[str, ...], backdate: bool, as_json: bool) -> None:
+    """Publishes a program, or several that change together, to all workers; it holds from its effective_from on."""
+    from tillstream.publishing import publish_programs
 
-    result = publish_program(load_config(), path, backdate=backdate)
+    results = publish_programs(load_config(), paths, backdate=backdate)
     if as_json:
-        print_json(result)
-    else:
+        print_json({"programs": results})
+        return
+    for path, result in zip(paths, results, strict=True):
         done = "published" if result["published"] else "is published already:"
         click.echo(f"{path}: {done} {result['program']}, version {result['version']}, from {result['effective_from'] or 'always'}")
 

@@ -3,6 +3,7 @@
 In: a program file, the topic as it stands, and today. Out: one record more, or the reason why not.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -16,25 +17,33 @@ from tillstream.servers import check_kafka, failures_named
 from tillstream.streams.programs import publish, read_shelf
 
 
-def publish_program(config: Config, path: str, *, backdate: bool) -> dict[str, Any]:
-    """Publishes the program file at `path`; the object that `program publish --json` prints.
+def publish_programs(config: Config, paths: Sequence[str], *, backdate: bool) -> list[dict[str, Any]]:
+    """Publishes program files that hold together; per file the object that `program publish --json` prints.
 
     Raises:
-        ProgramError: it has mistakes, or does not agree with what is published.
-        UsageError: it would begin in the past, and `backdate` does not say that this is meant.
+        ProgramError: one has mistakes, or they do not agree with what is published.
+        UsageError: one would begin in the past, and `backdate` does not say that this is meant.
     """
-    versioned, text = read_program(path)
+    files = [read_program(path) for path in paths]
     moment = datetime.now(UTC)
     with failures_named(config):
         there = shelf_of(config).timetable()
-        known = there is not None and versioned.version in [version.version for version in there.versions]
-        if not known:
-            check_agrees(path, there, versioned)
-            if there is not None and not backdate:
+        known = [version.version for version in there.versions] if there is not None else []
+        new = [(versioned, text) for versioned, text in files if versioned.version not in known]
+        check_agree(paths, there, [versioned for versioned, _ in new])
+        if there is not None and not backdate:
+            for versioned, _ in new:
                 check_begins(versioned, moment.astimezone(there.zone).date())
-            publish({"bootstrap.servers": config.kafka}, published(versioned, text, moment))
-    head = versioned.program.program
-    return {"program": head.id, "version": versioned.version, "effective_from": head.effective_from, "published": not known}
+        publish({"bootstrap.servers": config.kafka}, [published(versioned, text, moment) for versioned, text in new])
+    return [
+        {
+            "program": versioned.program.program.id,
+            "version": versioned.version,
+            "effective_from": versioned.program.program.effective_from,
+            "published": versioned.version not in known,
+        }
+        for versioned, _ in files
+    ]
 
 
 def list_programs(config: Config) -> list[dict[str, Any]]:
@@ -68,12 +77,13 @@ def state_of(versioned: Versioned, timetable: Timetable) -> str:
     return "to come" if held and not begun else "superseded"
 
 
-def check_agrees(path: str, there: Timetable | None, versioned: Versioned) -> None:
-    """Raises ProgramError with what a program does not agree on with those that are published."""
+def check_agree(paths: Sequence[str], there: Timetable | None, new: Sequence[Versioned]) -> None:
+    """Raises ProgramError with what new programs do not agree on, with each other or with those that are published."""
     try:
-        Timetable([*(there.versions if there is not None else []), versioned])
+        if new:
+            Timetable([*(there.versions if there is not None else []), *new])
     except InvalidProgram as invalid:
-        raise ProgramError(path, invalid) from None
+        raise ProgramError(" and ".join(paths), invalid) from None
 
 
 def check_begins(versioned: Versioned, today: date) -> None:
