@@ -22,6 +22,9 @@ from tillstream.schemas.programs_together import check_succession, check_togethe
 NOTHING = "none"
 """The version that judged what came before any program was in force: it gave nothing."""
 
+JOINED = "+"
+"""Between the versions of programs that judged side by side."""
+
 
 class Timetable:
     """Versions by program and date. Two versions of a program with the same `effective_from`: the one published last holds.
@@ -31,7 +34,9 @@ class Timetable:
     """
 
     def __init__(self, published: Iterable[Versioned]) -> None:
-        by_place = {(item.program.program.id, begins(item)): item for item in published}
+        order = list(published)
+        self.by_version = {item.version: item for item in order}
+        by_place = {(item.program.program.id, begins(item)): item for item in order}
         if not by_place:
             raise ValueError("a timetable has at least one program")
         self.versions = [by_place[place] for place in sorted(by_place)]
@@ -64,6 +69,14 @@ class Timetable:
         """All programs in force on a local date as one; the same object for all dates of a period."""
         return self.effective_versions[bisect_right(self.begins, day) - 1]
 
+    def named(self, version: str) -> Versioned:
+        """The effective program that a posting names in `program_version`, also one that does not hold any more.
+
+        Raises:
+            KeyError: one of its versions was never published, or was taken back.
+        """
+        return self._nothing_yet() if version == NOTHING else merged([self.by_version[name] for name in version.split(JOINED)])
+
     @property
     def constant(self) -> Versioned | None:
         """What holds on every date, where nothing ever changes."""
@@ -92,4 +105,4 @@ def merged(versions: Sequence[Versioned]) -> Versioned:
         units |= program.units
     tiers = next((program.tiers for program, _ in versions if program.tiers is not None), None)
     whole = Program(program=versions[0].program.program, units=units, rules=rules, groups=groups, tiers=tiers)
-    return Versioned(whole, "+".join(version for _, version in versions))
+    return Versioned(whole, JOINED.join(version for _, version in versions))

@@ -62,6 +62,7 @@ def test_of_two_versions_with_one_date_the_one_published_last_holds() -> None:
     day = date(2026, 3, 20)
     assert Timetable([first, second]).effective(day) is second
     assert Timetable([second, first]).effective(day) is first
+    assert Timetable([first, second, first]).effective(day) is first
 
 
 def test_programs_side_by_side_are_judged_by_priority_then_program_then_place() -> None:
@@ -115,6 +116,17 @@ def test_two_programs_with_different_tiers_are_refused(monkeypatch: pytest.Monke
     assert Timetable([green, same]).effective(date(2026, 1, 1)).program.tiers == green.program.tiers
     with pytest.raises(InvalidProgram, match=r"b: \$\.tiers"):
         Timetable([green, blue])
+
+
+def test_version_of_a_posting_is_found_again_also_when_it_was_replaced() -> None:
+    """What a return judges again, it judges by the sale's version."""
+    old, new, easter = program(1, "2026-03-20"), program(2, "2026-03-20"), program(5, "2026-04-01", "easter")
+    before, after = Timetable([old, easter]), Timetable([old, easter, new])
+    for day in (date(2026, 1, 1), date(2026, 3, 20), date(2026, 4, 1)):
+        version = before.effective(day).version
+        assert after.named(version) == before.effective(day)
+    with pytest.raises(KeyError):
+        before.named(new.version)
 
 
 def test_rules_of_the_same_id_may_follow_one_another() -> None:
