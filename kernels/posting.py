@@ -316,7 +316,11 @@ class Poster:
         snapshot.as_of = max(snapshot.as_of or day, day)
         for account_id in sorted(snapshot.accounts):
             if entries := due(snapshot.accounts[account_id], snapshot.as_of):
-                yield record_in(snapshot, tick_posting(event, routed.offset, account_id, entries))
+                yield self.tick_record(tick_posting(event, routed.offset, account_id, entries), snapshot)
+
+    def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
+        """The record of what fell due for one account, applied."""
+        return record_in(snapshot, posting)
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
         """Checks a posting against overflow, completes it by what is written off and what falls due, applies it and gives its record."""

@@ -62,7 +62,10 @@ class BudgetStore:
         if not self.budgets:
             return Lease(partition, token, {}, whole=True)
         arguments = [partition, token, TURN_MS, int(whole), TURNS_FROM, *(part for pair in self.budgets.items() for part in pair)]
-        while (answer := await self.client.fcall("tillstream_lease_budgets", 2, BUDGETS, TURN, *arguments)) == 0:
+        while True:
+            answer = await self.client.fcall("tillstream_lease_budgets", 2, BUDGETS, TURN, *arguments)
+            if answer != 0:
+                break
             await asyncio.sleep(WAIT_S)
         return Lease(partition, token, dict(zip(self.budgets, answer[1:], strict=True)), whole=bool(answer[0]))
 

@@ -20,7 +20,8 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.lapsing import tick_posting
-from tillstream.kernels.posting import Poster, record_in
+from tillstream.kernels.posters import Posters
+from tillstream.kernels.posting import record_in
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, SpendingEvent, TickEvent, decode
@@ -50,7 +51,7 @@ class Fetched(NamedTuple):
 class Accrue:
     """Posts batches of one partition after another; several partitions may be in progress at once."""
 
-    def __init__(self, poster: Poster, state: StateStore, writer: Writer, stats: Stats) -> None:
+    def __init__(self, poster: Posters, state: StateStore, writer: Writer, stats: Stats) -> None:
         self.poster = poster
         self.state = state
         self.writer = writer

@@ -6,40 +6,17 @@ from collections import Counter
 from tests.oracle import Outcome
 from tests.oracle.facts import Event
 from tillstream.kernels.identities import account_of
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.ledger import Entry
-from tillstream.schemas.program_file import NOT_YET, InvalidProgram, parse_program
+from tillstream.schemas.program_file import parse_program
 from tillstream.schemas.receipts import Identity
 from tillstream.simulate import IDENTITY_KEY, Simulation
 
-MISSING = NOT_YET - {"offers"}
-"""Keys of the vocabulary that the engine still refuses; offers give no points."""
-
-COME_WITH = {"points.": "hold_days", "activity.": "activity"}
-"""Kinds of events that the engine takes as soon as it judges the key."""
-
-
-def refusal(programs: list[str], events: list[Event], *, any_order: bool = False) -> str:
-    """Why the engine can't judge this yet; empty once it can. The integrator deletes it when nothing is `MISSING`."""
-    if not MISSING:
-        return ""
-    try:
-        for program in programs:
-            parse_program(program)
-    except InvalidProgram as problem:
-        return f"not judged yet: {problem}"
-    for start, key in COME_WITH.items():
-        if key in MISSING and any(event["type"].startswith(start) for event in events):
-            return f"not judged yet: {start}*"
-    if any_order and "member" in MISSING:
-        return "what is refused is decided by arrival, not yet by (instant, key)"
-    return "one program at a time, yet" if len(programs) > 1 else ""
-
 
 def engine_outcome(programs: list[str], events: list[Event]) -> Outcome:
-    """What `simulate` says, which takes one program yet. Tiers and budgets it does not tell, so they are left empty."""
+    """What `simulate` says. Tiers and budgets it does not tell, so they are left empty."""
     written: list[Entry] = []
-    (program,) = programs
-    simulation = Simulation(parse_program(program), written.append)
+    simulation = Simulation(Timetable([parse_program(program) for program in programs]), written.append)
     simulation.run([json.dumps(event).encode() for event in events])
     result = simulation.result()
     names = account_names(events)

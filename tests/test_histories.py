@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.engine import MISSING, engine_outcome
+from tests.engine import engine_outcome
 from tests.oracle import Outcome, outcome
 from tests.strategies_full import random_programs, texts_of
 from tests.strategies_history import random_full_history
@@ -38,7 +38,6 @@ def told(there: Outcome) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(bool(MISSING), reason=f"the engine does not judge yet: {', '.join(sorted(MISSING))}")
 @pytest.mark.timeout(0)
 def test_engine_on_random_histories_comes_to_the_oracle_s_outcome() -> None:
     for seed in range(FIRST_SEED, FIRST_SEED + HISTORIES):

@@ -9,10 +9,11 @@ import msgspec
 from tillstream.kernels.holdings import NEVER, Holding, settle
 from tillstream.kernels.identities import account_of, identity_hash
 from tillstream.kernels.keys import key_of, occurred
-from tillstream.kernels.posters import poster_for
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Snapshot
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import (
     ROUTED_BYTES_MAX,
     AccountEvent,
@@ -43,8 +44,8 @@ class Simulation:
     Enrolments act before everything else, wherever they stand: what an identity earned before it was enrolled is its member's in the end.
     """
 
-    def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None) -> None:
-        self.poster = poster_for(program)
+    def __init__(self, program: Versioned | Timetable, on_entry: Callable[[Entry], None] | None = None) -> None:
+        self.poster = Posters(program if isinstance(program, Timetable) else Timetable([program]))
         self.snapshot = Snapshot()
         self.on_entry = on_entry
         self.enrolled: dict[str, str] = {}
