@@ -164,7 +164,7 @@ class Poster:
         sale, terms = event.data, self.terms_of(earned.day)
         entries: list[Entries] = []
         if routed.account_id is not None:
-            entries += redemptions(self.program, sale, snapshot.units(routed.account_id), terms.text)
+            entries += redemptions(self.program, sale, snapshot.group_units(routed.account_id), terms.text)
             entries += accruals(self.compiled.rules, sale.lines, earned.awards.given(earned.place), terms.expiries)
         return Posting(
             posting_id=routed.key,

@@ -1,6 +1,6 @@
 """transactions -> ledger -> Redis: events become points (DESIGN.md §3). The ledger is the write-ahead log; per batch of one partition:
 
-(1) read the state that the batch names, in one round trip;
+(1) read the state that the batch names, in one round trip; where points are spent, what else their member has (groups.py);
 (2) judge it with the kernels;
 (3) append the ledger records, dead letters and the consumed offset, in one Kafka transaction where the broker has them;
 (4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition;
@@ -22,9 +22,10 @@ from tillstream.kernels.lapsing import tick_posting
 from tillstream.kernels.posting import Poster, record_in
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, AccountEvent, Malformed, ReceiptEvent, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
+from tillstream.streams.groups import Groups
 from tillstream.streams.identify import as_sent, deadletter
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
@@ -46,11 +47,12 @@ class Fetched(NamedTuple):
 class Accrue:
     """Posts batches of one partition after another; several partitions may be in progress at once."""
 
-    def __init__(self, poster: Poster, state: StateStore, writer: Writer, stats: Stats) -> None:
+    def __init__(self, poster: Poster, state: StateStore, writer: Writer, stats: Stats, groups: Groups) -> None:
         self.poster = poster
         self.state = state
         self.writer = writer
         self.stats = stats
+        self.groups = groups
 
     async def post(self, fetched: Fetched) -> None:
         """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
@@ -61,7 +63,7 @@ class Accrue:
                 await self.post_receipts(fetched, receipts, [], item.offset - 1)
                 await self.tick(fetched, item, item.event)
                 receipts = []
-            else:
+            elif isinstance(item.event, ReceiptEvent):  # Enrolments and activities give nothing yet.
                 receipts.append(item)
         await self.post_receipts(fetched, receipts, letters, fetched.messages[-1].offset() or 0)
 
@@ -71,6 +73,7 @@ class Accrue:
         if until <= standing.offset:
             return
         batch, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
+        await self.groups.join(snapshot, batch)
         outcomes = self.poster.post(batch, snapshot)  # (2)
         records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched), *recalls(old, fetched)]
         after = await self.append(fetched, records, standing, until)  # (3)
@@ -121,7 +124,7 @@ def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Recor
             # Longer than what a till may send by what identify and recall have put in front.
             event = decode(raw, ROUTED_BYTES_MAX)
             account = event.accountid
-            if account is UNSET or isinstance(event, EnrolledEvent | IdentityAddedEvent):
+            if account is UNSET or not isinstance(event, AccountEvent | TickEvent):
                 raise Malformed("not_routed", "$.accountid", "is missing: this event did not come through identify")
             routed.append(Routed(event, account, message.offset() or 0, raw))
         except Malformed as problem:

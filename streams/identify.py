@@ -2,8 +2,8 @@
 
 A batch goes through these steps, in this order:
 
-(1) decode; bad events become dead letters;
-(2) look up identities, one round trip;
+(1) decode; bad events become dead letters; personal values give way to their keyed hashes (kernels/sealing.py);
+(2) look up to which account each identity belonged when the event occurred (kernels/registry.py), two round trips;
 (3) claim sales for their accounts, and find the accounts of what returns and voids name: every delivery of a receipt goes where its
     first one went, whatever has become of the card since, so that the account's partition sees each repeat (G2);
 (4) a return whose sale is not known is parked, in Redis and on `parked`; a sale that somebody is parked for brings them along; what is
@@ -21,14 +21,17 @@ import msgspec
 from confluent_kafka import Message
 from msgspec import UNSET, UnsetType
 
-from tillstream.kernels.identities import account_of, identity_hash
+from tillstream.kernels.facts import subject_of
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import digest_of, key_of, occurred, sale_key_of
+from tillstream.kernels.sealing import seal_event
 from tillstream.schemas.deadletter import encode_deadletter
 from tillstream.schemas.events import (
-    EnrolledEvent,
+    ROUTED_BYTES_MAX,
+    ActivityEvent,
     Event,
-    IdentityAddedEvent,
     Malformed,
+    MemberEvent,
     ReceiptEvent,
     ReturnEvent,
     SaleEvent,
@@ -56,15 +59,15 @@ class Arrived(NamedTuple):
 class Identify:
     """Routes batches of till events."""
 
-    def __init__(self, directory: Directory, writer: Writer, identity_key: str, partitions: int) -> None:
+    def __init__(self, directory: Directory, writer: Writer, seal: Seal, partitions: int) -> None:
         self.directory = directory
         self.writer = writer
-        self.identity_key = identity_key.encode()
+        self.seal = seal
         self.partitions = partitions
 
     async def route(self, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module; on return everything is appended."""
-        arrived, letters = decode_batch(messages)  # (1)
+        arrived, letters = decode_batch(messages, self.seal)  # (1)
         await self.forward(arrived, letters)
 
     async def forward(self, arrived: Sequence[Arrived], records: list[Record], *, history_asked: bool = False) -> None:
@@ -81,11 +84,13 @@ class Identify:
         found = iter(await self.directory.find_or_park(searching, history_asked=history_asked))
         going_on = (key for key, claim in claims.items() if claim.parked and claim.account is not None)
         parked = await self.directory.parked(going_on)  # (4)
-        for a in arrived:
+        for a, account in zip(arrived, accounts, strict=True):
             if isinstance(a.event, SaleEvent):
                 records.extend(self.sale(a, claims[key_of(a.event)], parked, history_asked))
             elif isinstance(a.event, ReturnEvent | VoidEvent):
                 records.append(self.undo(a, next(found), history_asked))
+            elif account is not None:
+                records.append(transaction(a, account))
             else:
                 records.extend(self.everywhere(a))
         records.extend(Record(PARKED, parked_key(sale, key), None) for sale, events in parked.items() for key in events)
@@ -98,7 +103,7 @@ class Identify:
             yield recall_record(a)
             return
         yield transaction(a, claim.account, "" if history_asked else None)
-        late = [Arrived(decode(raw), raw, a.timestamp_ms) for raw in parked.get(key_of(a.event), {}).values()]  # type: ignore[arg-type]
+        late = [Arrived(decode(raw, ROUTED_BYTES_MAX), raw, a.timestamp_ms) for raw in parked.get(key_of(a.event), {}).values()]  # type: ignore[arg-type]
         late.sort(key=lambda item: (occurred(item.event), key_of(item.event)))  # type: ignore[arg-type]
         for item in late:
             yield transaction(item, claim.account)
@@ -110,23 +115,25 @@ class Identify:
         return parked_record(a) if found.where == "parked" else recall_record(a)
 
     async def accounts(self, arrived: Sequence[Arrived]) -> list[str | None]:
-        """The account of each sale; None for anonymous ones and for all other events."""
-        members = [a.event.data.member if isinstance(a.event, SaleEvent) else None for a in arrived]
-        digests = {identity_hash(m, self.identity_key) for m in members if m is not None and m.scheme != "member"}
-        enrolled = await self.directory.enrolled(digests)
-        return [account_of(member, self.identity_key, enrolled) for member in members]
+        """The account to which each sale and activity belongs; None for anonymous ones and for all other events."""
+        members = [a.event.data.member if isinstance(a.event, SaleEvent | ActivityEvent) else None for a in arrived]
+        registry = await self.directory.registry.of_identities(member for member in members if member is not None)
+        return [
+            None if member is None else registry.account_at(member, occurred(a.event))  # type: ignore[arg-type]
+            for a, member in zip(arrived, members, strict=True)
+        ]
 
     def everywhere(self, a: Arrived) -> Iterator[Record]:
-        """A tick goes to every partition; an enrolment goes to `members`, where it belongs."""
+        """A tick goes to every partition; a member event goes to `members`, where it belongs."""
         if isinstance(a.event, TickEvent):
             for partition in range(self.partitions):
                 yield Record(TRANSACTIONS, None, with_account(a.raw, None), partition, a.timestamp_ms)
-        elif isinstance(a.event, EnrolledEvent | IdentityAddedEvent):
-            yield Record(MEMBERS, a.event.data.member_id.encode(), a.raw)
+        elif isinstance(a.event, MemberEvent):
+            yield Record(MEMBERS, subject_of(a.event).encode(), a.raw)
 
 
-def decode_batch(messages: Sequence[Message]) -> tuple[list[Arrived], list[Record]]:
-    """What decoded, in order, and dead letters for the rest."""
+def decode_batch(messages: Sequence[Message], seal: Seal) -> tuple[list[Arrived], list[Record]]:
+    """What decoded, sealed, in order, and dead letters for the rest."""
     arrived: list[Arrived] = []
     letters: list[Record] = []
     for message in messages:
@@ -136,7 +143,7 @@ def decode_batch(messages: Sequence[Message]) -> tuple[list[Arrived], list[Recor
             if event.accountid is not UNSET or event.recalled is not None:
                 attribute = "recalled" if event.accountid is UNSET else "accountid"
                 raise Malformed("invalid", f"$.{attribute}", "is set by tillstream; events from outside can't bring it")
-            arrived.append(Arrived(event, raw, message.timestamp()[1]))
+            arrived.append(Arrived(*seal_event(event, raw, seal), message.timestamp()[1]))
         except Malformed as problem:
             letters.append(deadletter(problem, message))
     return arrived, letters
@@ -181,8 +188,7 @@ def transaction(a: Arrived, account: str, recalled: str | None = None) -> Record
 
     `recalled` is what history has of its sale, '' nothing; None: history was not asked.
     """
-    event: ReceiptEvent = a.event  # type: ignore[assignment]
-    key = account or sale_key_of(event)
+    key = account or sale_key_of(a.event)  # type: ignore[arg-type]
     routed = with_account(a.raw, account or None, recalled_attribute(recalled))
     return Record(TRANSACTIONS, key.encode(), routed, timestamp_ms=a.timestamp_ms)
 

@@ -60,7 +60,8 @@ def simulate(program_path: str, ledger_path: str | None, as_json: bool, events: 
 
     program = load_program(program_path)
     with reading(events) as lines, writing(ledger_path) as ledger:
-        simulation = Simulation(program, None if ledger is None else lambda entry: ledger.write(entry_line(entry)))
+        on_entry = None if ledger is None else lambda entry: ledger.write(entry_line(entry))
+        simulation = Simulation(program, on_entry, load_config().phone_region)
         simulation.run(lines)
     result = simulation.result()
     if as_json:

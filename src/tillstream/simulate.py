@@ -1,16 +1,21 @@
 """What would these events give? The same kernels and ledger as the workers', in process, no server (DESIGN.md §7)."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
 
-from tillstream.kernels.holdings import NEVER, Holding, settle
-from tillstream.kernels.identities import account_of, identity_hash
+from tillstream.kernels.facts import fact_of
+from tillstream.kernels.holdings import NEVER, Holding, Units, settle, sum_of
+from tillstream.kernels.identities import Seal
+from tillstream.kernels.keys import digest_of, key_of, occurred
 from tillstream.kernels.posting import Poster
+from tillstream.kernels.registry import Registry, circular_merge
 from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.sealing import seal_event
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, ReceiptEvent, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import Malformed, MemberEvent, MergedEvent, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, decode
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
 from tillstream.schemas.program_file import Versioned
 
@@ -23,14 +28,17 @@ BATCH_ROWS = 5_000
 class Simulation:
     """Runs a history and keeps the score.
 
-    Enrolments act before everything else, wherever they stand: what an identity earned before it was enrolled is its member's in the end.
+    Member events act before everything else, wherever they stand, each from its own time on (kernels/registry.py): what an identity earned
+    before it was enrolled is its member's in the end. `phone_region` is the setting of that name.
     """
 
-    def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None) -> None:
+    def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None, phone_region: str = "") -> None:
+        self.seal = Seal(IDENTITY_KEY, phone_region)
+        self.registry = Registry()
+        self.digests: dict[str, str] = {}
         self.poster = Poster(program)
         self.snapshot = Snapshot()
         self.on_entry = on_entry
-        self.enrolled: dict[str, str] = {}
         self.events = self.accepted = self.duplicates = 0
         self.rejected: list[dict[str, Any]] = []
         self.place_of_waiting: dict[bytes, int] = {}
@@ -38,32 +46,49 @@ class Simulation:
     def run(self, lines: Iterable[bytes]) -> None:
         """Takes a history, one event a line; blank lines are passed over."""
         routable: list[tuple[int, bytes, ReceiptEvent | TickEvent]] = []
-        for index, raw in enumerate(line for line in lines if line.strip()):
+        members: list[tuple[int, MemberEvent]] = []
+        for index, line in enumerate(line for line in lines if line.strip()):
             self.events += 1
             try:
-                event = decode(raw.strip())
+                event, raw = seal_event(decode(line.strip()), line.strip(), self.seal)
             except Malformed as problem:
                 self.reject(index, problem)
                 continue
-            if isinstance(event, EnrolledEvent | IdentityAddedEvent):
-                self.enrol(event)
-            else:
-                routable.append((index, raw.strip(), event))
+            if isinstance(event, MemberEvent):
+                members.append((index, event))
+            elif isinstance(event, ReceiptEvent | TickEvent):
+                routable.append((index, raw, event))
+        self.enrol(members)
         for first in range(0, len(routable), BATCH_ROWS):
             batch = [self.route(*item) for item in routable[first : first + BATCH_ROWS]]
             for outcome in self.poster.post(batch, self.snapshot):
                 self.count(outcome)
         self.rejected.sort(key=lambda rejection: rejection["index"])
 
-    def enrol(self, event: EnrolledEvent | IdentityAddedEvent) -> None:
-        identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
-        for identity in identities:
-            self.enrolled[identity_hash(identity, IDENTITY_KEY)] = event.data.member_id
-        self.accepted += 1
+    def enrol(self, events: Iterable[tuple[int, MemberEvent]]) -> None:
+        """Who is who, and by that which accounts together are what a member has."""
+        accepted: list[tuple[int, MemberEvent]] = []
+        for index, event in events:
+            digest = digest_of(event)
+            known = self.digests.setdefault(key_of(event), digest)
+            if known != digest:
+                self.reject(index, Malformed("conflict", "$.data", "the event is known with other data"))
+            elif self.registry.take(event) == "same":
+                self.duplicates += 1
+            else:
+                accepted.append((index, event))
+        refused = self.registry.merges().refused
+        for index, event in accepted:
+            if isinstance(event, MergedEvent) and fact_of(event).order in refused:
+                self.reject(index, circular_merge(event))
+            else:
+                self.accepted += 1
+        self.snapshot.groups = self.registry.groups()
 
     def route(self, index: int, raw: bytes, event: ReceiptEvent | TickEvent) -> Routed:
-        member = None if isinstance(event, TickEvent | VoidEvent) else event.data.member
-        return Routed(event, account_of(member, IDENTITY_KEY, self.enrolled), index, raw)
+        member = event.data.member if isinstance(event, SaleEvent | ReturnEvent) else None
+        account = None if member is None else self.registry.account_at(member, occurred(event))  # type: ignore[arg-type]
+        return Routed(event, account, index, raw)
 
     def count(self, outcome: Outcome) -> None:
         index = self.place_of_waiting.pop(outcome.routed.raw, 0) if outcome.waited else outcome.routed.offset
@@ -81,10 +106,13 @@ class Simulation:
         self.rejected.append({"index": index, "code": problem.code, "path": problem.path, "message": problem.message})
 
     def result(self) -> dict[str, Any]:
-        """The object that `simulate --json` prints; accounts and units that hold nothing are left out."""
+        """The object that `simulate --json` prints; a group's accounts are one; accounts and units that hold nothing are left out."""
+        groups: dict[str, list[Units]] = defaultdict(list)
+        for account_id, units in self.snapshot.accounts.items():
+            groups[self.snapshot.groups.get(account_id, [account_id])[0]].append(units)
         accounts = {
-            account_id: {unit: standing(units[unit], self.snapshot.as_of) for unit in sorted(units)}
-            for account_id, units in sorted(self.snapshot.accounts.items())
+            account_id: {unit: standing(holding, self.snapshot.as_of) for unit, holding in sorted(sum_of(held).items())}
+            for account_id, held in sorted(groups.items())
         }
         accounts = {
             account_id: {unit: there for unit, there in units.items() if there["balance"] or there["lots"]}
