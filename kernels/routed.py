@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from tillstream.kernels.keys import key_of, sale_key_of
+from tillstream.kernels.plain import PlainSale
 from tillstream.schemas.events import Malformed, ReturnEvent, SaleEvent, TickEvent, VoidEvent
 
 LedgerEvent = SaleEvent | ReturnEvent | VoidEvent | TickEvent
@@ -28,10 +29,14 @@ class Routed:
         self.sale_key = self.key if isinstance(event, EVENTS_OF_NO_OTHER) else sale_key_of(event)
 
 
+AnyRouted = Routed | PlainSale
+"""A plain sale says the same of itself; only its `event` is decoded anew for whoever asks."""
+
+
 class Outcome(NamedTuple):
     """What became of one event; `records` go to the ledger, `problem` says why it was refused, `waited` that it came before its sale."""
 
-    routed: Routed
+    routed: AnyRouted
     status: Literal["accepted", "duplicate", "waiting", "refused"]
     records: Sequence[bytes] = ()
     problem: Malformed | None = None

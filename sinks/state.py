@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from tillstream.kernels.holdings import Units
-from tillstream.kernels.routed import Routed
+from tillstream.kernels.routed import AnyRouted
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.sinks.redis import Redis
 
@@ -71,7 +71,7 @@ class StateStore:
         """Where the partition stands."""
         return read_standing(await self.client.hmget(keys(partition)[0], "offset", "ledger", "as_of"))
 
-    async def load(self, partition: int, batch: Sequence[Routed]) -> Loaded:
+    async def load(self, partition: int, batch: Sequence[AnyRouted]) -> Loaded:
         """What the events of a batch name, in one round trip."""
         own = [routed.key for routed in batch if routed.key]
         sales = [routed.sale_key for routed in batch if routed.sale_key != routed.key]

@@ -27,10 +27,16 @@ PRODUCER = {
     "enable.idempotence": True,
     # As Java's and aiokafka's producers do it; librdkafka's own default would send an account elsewhere.
     "partitioner": "murmur2_random",
-    "linger.ms": 1,
+    # Every append ends with a flush, which waits for nothing; until then waiting only makes batches larger.
+    "linger.ms": 100,
     # A refused record of the largest size, in base64, with its reason.
     "message.max.bytes": 12 * 1024 * 1024,
     "queue.buffering.max.kbytes": 128 * 1024,
+}
+
+LEDGER_PRODUCER = {
+    # All records of a batch in one message set: what cuts them up into megabytes costs more than sending them. For topics that take it.
+    "batch.size": 4 * 1024 * 1024,
 }
 
 ANY = -1

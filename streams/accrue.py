@@ -19,8 +19,9 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.lapsing import tick_posting
+from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posting import Poster, record_in
-from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
@@ -54,10 +55,10 @@ class Accrue:
 
     async def post(self, fetched: Fetched) -> None:
         """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
-        routed, letters = decode_routed(fetched.messages)
-        receipts: list[Routed] = []
+        routed, letters = decode_routed(fetched.messages, self.poster.scanner)
+        receipts: list[AnyRouted] = []
         for item in routed:
-            if isinstance(item.event, TickEvent):
+            if isinstance(item, Routed) and isinstance(item.event, TickEvent):
                 await self.post_receipts(fetched, receipts, [], item.offset - 1)
                 await self.tick(fetched, item, item.event)
                 receipts = []
@@ -65,7 +66,7 @@ class Accrue:
                 receipts.append(item)
         await self.post_receipts(fetched, receipts, letters, fetched.messages[-1].offset() or 0)
 
-    async def post_receipts(self, fetched: Fetched, batch: list[Routed], letters: list[Record], until: int) -> None:
+    async def post_receipts(self, fetched: Fetched, batch: list[AnyRouted], letters: list[Record], until: int) -> None:
         """Receipts, up to source offset `until`; nothing where the partition stands there already."""
         snapshot, standing = await self.state.load(fetched.partition, batch)  # (1)
         if until <= standing.offset:
@@ -111,12 +112,16 @@ class Accrue:
         return Standing(stands, max(before.ledger, places.get(LEDGER, -1)), before.as_of)
 
 
-def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Record]]:
+def decode_routed(messages: Sequence[Message], scanner: Scanner) -> tuple[list[AnyRouted], list[Record]]:
     """What `identify` routed, in order; dead letters for what did not come from it."""
-    routed: list[Routed] = []
+    routed: list[AnyRouted] = []
     letters: list[Record] = []
-    for message in messages:
-        raw = message.value() or b""
+    raws = [message.value() or b"" for message in messages]
+    scanned = scanner.scan(raws, [message.offset() or 0 for message in messages])
+    for message, raw, sale in zip(messages, raws, scanned, strict=True):
+        if sale is not None:
+            routed.append(sale)
+            continue
         try:
             # Longer than what a till may send by what identify and recall have put in front.
             event = decode(raw, ROUTED_BYTES_MAX)
@@ -138,7 +143,7 @@ def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> Iterator[Reco
             yield Record(LEDGER, key, record, partition, 0)
 
 
-def recalls(old: Sequence[Routed], fetched: Fetched) -> Iterator[Record]:
+def recalls(old: Sequence[AnyRouted], fetched: Fetched) -> Iterator[Record]:
     """Events about sales that Redis has let go: history is asked, and they come back."""
     for routed in old:
         timestamp_ms = fetched.message_at(routed.offset).timestamp()[1]

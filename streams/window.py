@@ -7,7 +7,8 @@ further than tomorrow.
 from collections.abc import Iterable
 from datetime import date, timedelta
 
-from tillstream.kernels.routed import Routed
+from tillstream.kernels.plain import PlainSale
+from tillstream.kernels.routed import AnyRouted
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.sinks.directory import Directory
@@ -39,7 +40,7 @@ class Window:
         return gone
 
 
-def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed], list[Routed]]:
+def split_old(batch: Iterable[AnyRouted], snapshot: Snapshot) -> tuple[list[AnyRouted], list[AnyRouted]]:
     """What can be judged, and what history must be asked about first: its sale may be among the postings that were let go.
 
     An event that history was asked about brings what history has; the snapshot takes it.
@@ -47,11 +48,15 @@ def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed]
     batch = list(batch)
     if snapshot.horizon is None:
         return batch, []
-    here = {routed.key for routed in batch if isinstance(routed.event, SaleEvent)} | snapshot.postings.keys()
+    sales = (routed for routed in batch if isinstance(routed, PlainSale) or isinstance(routed.event, SaleEvent))
+    here = {routed.key for routed in sales} | snapshot.postings.keys()
     horizon = date.fromisoformat(snapshot.horizon)
-    ready: list[Routed] = []
-    old: list[Routed] = []
+    ready: list[AnyRouted] = []
+    old: list[AnyRouted] = []
     for routed in batch:
+        if isinstance(routed, PlainSale):
+            (ready if routed.key in snapshot.postings or routed.issued_on - timedelta(days=1) > horizon else old).append(routed)
+            continue
         event = routed.event
         if isinstance(event, TickEvent):
             ready.append(routed)
