@@ -17,6 +17,8 @@ Products of two 64-bit factors are taken in 128 bits; sums and results are check
 and no points: an error, never a wrong number. (The compiler's own overflow checks, which know no 128 bits, are off here.)
 """
 
+from array import array
+
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
@@ -310,7 +312,6 @@ cdef class Kernel:
     cdef Py_ssize_t[::1] best_group
 
     def __init__(self, compiled):
-        from array import array
         self.compiled = compiled
         self.spare = Spare()
         columns = compiled.columns
@@ -355,30 +356,34 @@ cdef class Kernel:
         cdef Awards awards = Awards()
         cdef Receipt receipt
         cdef Py_ssize_t r
-        cdef int status
+        cdef int[::1] status
         longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
         awards.receipts_n = n
         awards.take(self.spare)
         awards.first, awards.amount, awards.quantity, awards.line_no, awards.unit = first, amount, quantity, line_no, self.unit
-        awards.status = [OK] * n
+        judged = array("i", bytes(4 * n))
         cdef void* room = self.take_room(&receipt, max(1, longest))
         if room == NULL:
             raise MemoryError
         try:
-            for r in range(n):
-                receipt.n = first[r + 1] - first[r]
-                if receipt.n == 0:
-                    continue
-                receipt.amount, receipt.quantity = &amount[first[r]], &quantity[first[r]]
-                receipt.line_no, receipt.line_bits = &line_no[first[r]], &line_bits[first[r] * self.words]
+            if n > 0:
+                status = judged
+                # Once for the whole batch: other threads, the writer above all, go on meanwhile.
                 with nogil:
-                    status = self.judge(awards, &receipt, <int32_t> r, tender[r], &receipt_bits[r * self.words])
-                if status == NO_MEMORY:
-                    raise MemoryError
-                if status == OVERFLOW:
-                    awards.status[r] = OVERFLOW
+                    for r in range(n):
+                        receipt.n = first[r + 1] - first[r]
+                        if receipt.n == 0:
+                            continue
+                        receipt.amount, receipt.quantity = &amount[first[r]], &quantity[first[r]]
+                        receipt.line_no, receipt.line_bits = &line_no[first[r]], &line_bits[first[r] * self.words]
+                        status[r] = self.judge(awards, &receipt, <int32_t> r, tender[r], &receipt_bits[r * self.words])
+                        if status[r] == NO_MEMORY:
+                            break
         finally:
             free(room)
+        awards.status = judged.tolist()
+        if NO_MEMORY in awards.status:
+            raise MemoryError
         return awards
 
     cdef Py_ssize_t check(

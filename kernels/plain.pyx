@@ -81,6 +81,10 @@ cdef enum:
     VALUE = 2
 
 cdef enum:
+    # A line has eight fields that we know, and perhaps some more.
+    EXPECTED_MAX = 12
+
+cdef enum:
     TENDER_TYPE = 1
     TENDER_AMOUNT = 2
 
@@ -181,6 +185,28 @@ cdef int line_field(const Span* name) noexcept nogil:
     if equals(name, b"discount", 8):
         return DISCOUNT
     return KIND if equals(name, b"kind", 4) else 0
+
+
+cdef int next_line_field(Cursor* cursor, int* expected) noexcept nogil:
+    """The field whose name and colon come next; negative where none does.
+
+    Tills write every line alike: what stood here last time is tried first, and what stands here is remembered.
+    """
+    cdef Span name
+    if expected[0] == SKU and begins(cursor, b'"sku":', 6):
+        return SKU
+    if expected[0] == LINE_NO and begins(cursor, b'"line_no":', 10):
+        return LINE_NO
+    if expected[0] == CATEGORY and begins(cursor, b'"category":', 11):
+        return CATEGORY
+    if expected[0] == QUANTITY and begins(cursor, b'"quantity_milli":', 17):
+        return QUANTITY
+    if expected[0] == AMOUNT and begins(cursor, b'"amount":', 9):
+        return AMOUNT
+    if not named(cursor, &name):
+        return -1
+    expected[0] = line_field(&name)
+    return expected[0]
 
 
 cdef bint is_kind(const Span* kind) noexcept nogil:
@@ -459,8 +485,10 @@ cdef class Scanner:
     cdef bint judges_skus
     cdef Py_ssize_t words_n
     cdef Text text
+    cdef int expected[EXPECTED_MAX]
 
     def __cinit__(self):
+        memset(self.expected, 0, sizeof(self.expected))
         self.text.start = NULL
         self.text.size = self.text.room = 0
 
@@ -626,16 +654,14 @@ cdef class Scanner:
     cdef bint scan_line(self, Cursor* cursor, Columns* columns) except -1:
         """One line: into the columns, and behind the text."""
         cdef Line line
-        cdef Span name
-        cdef int field
+        cdef int field, place = 0
         memset(&line, 0, sizeof(Line))
         if not passes(cursor, c"{"):
             return False
         while True:
-            if not named(cursor, &name):
-                return False
-            field = line_field(&name)
-            if field & line.seen or not scan_line_field(cursor, field, &line, columns):
+            field = next_line_field(cursor, &self.expected[place])
+            place = min(place + 1, EXPECTED_MAX - 1)
+            if field < 0 or field & line.seen or not scan_line_field(cursor, field, &line, columns):
                 return False
             if not passes(cursor, c","):
                 break

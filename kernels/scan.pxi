@@ -47,6 +47,14 @@ cdef inline bint string(Cursor* cursor, Span* into) noexcept nogil:
     return True
 
 
+cdef inline bint begins(Cursor* cursor, const char* wanted, Py_ssize_t size) noexcept nogil:
+    """Passes `wanted`, if exactly that comes next."""
+    if cursor.end - cursor.at < size or memcmp(cursor.at, wanted, size) != 0:
+        return False
+    cursor.at += size
+    return True
+
+
 cdef inline bint named(Cursor* cursor, Span* name) noexcept nogil:
     """A field's name and the colon behind it."""
     return string(cursor, name) and passes(cursor, c":")

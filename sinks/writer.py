@@ -158,8 +158,7 @@ class Writer:
             self.producer.begin_transaction()
         try:
             for append in group:
-                for record in append.records:
-                    self._produce(record)
+                self._produce(append.records)
             if self.transactional:
                 self._commit_transaction([append.consumed for append in group if append.consumed], group[0].membership)
             elif self.producer.flush(COMMIT_S) > 0:
@@ -179,14 +178,15 @@ class Writer:
             self.producer.send_offsets_to_transaction(offsets, membership, COMMIT_S)
         self.producer.commit_transaction(COMMIT_S)
 
-    def _produce(self, record: Record) -> None:
-        topic, key, value, partition, timestamp_ms = record
-        while True:
-            try:
-                self.producer.produce(topic, value, key, partition, on_delivery=self._delivered, timestamp=timestamp_ms)
-                return
-            except BufferError:
-                self.producer.poll(QUEUE_FULL_S)
+    def _produce(self, records: Sequence[Record]) -> None:
+        produce, delivered = self.producer.produce, self._delivered
+        for topic, key, value, partition, timestamp_ms in records:
+            while True:
+                try:
+                    produce(topic, value, key, partition, on_delivery=delivered, timestamp=timestamp_ms)
+                    break
+                except BufferError:
+                    self.producer.poll(QUEUE_FULL_S)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

@@ -9,6 +9,8 @@ import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
+from msgspec.structs import fields
 
 from tests.strategies import UNSHRUNK, Event, program_text, random_history, random_program, random_sale, repeated
 from tillstream.kernels.columns import gather
@@ -19,6 +21,7 @@ from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, SaleEvent, decode
 from tillstream.schemas.program_file import parse_program
+from tillstream.schemas.receipts import Line, Sale
 from tillstream.sources.generated import fixed_size, receipts
 from tillstream.streams.identify import with_account
 
@@ -147,6 +150,22 @@ def test_what_is_no_plain_sale_is_left_to_decoding(poster: Poster, field: bytes,
     assert scanned(poster, raw) is not None
     assert field in raw
     assert [scanned(poster, raw.replace(field, value)) for value in values] == [None] * len(values)
+
+
+@pytest.mark.parametrize(("known", "place"), [(SaleEvent, b'{"accountid"'), (Sale, b'{"receipt_id"'), (Line, b'{"line_no"')])
+def test_no_field_of_ours_is_passed_over_as_unknown(poster: Poster, known: type[Struct], place: bytes) -> None:
+    """Whoever adds a field to an event has to tell the scanner."""
+    raw = with_account(PLAIN, "m1")
+    plain = scanned(poster, raw)
+    assert plain is not None
+
+    def digest_with(name: str, value: bytes) -> str | None:
+        sale = scanned(poster, raw.replace(place, b'{"%s":%s,%s' % (name.encode(), value, place[1:]), 1))
+        return sale and sale.digest
+
+    assert digest_with("unknown", b"1") == digest_with("unknown", b'"1"') == plain.digest
+    for field in fields(known):
+        assert plain.digest not in {digest_with(field.encode_name, b"1"), digest_with(field.encode_name, b'"1"')}
 
 
 def test_zone_whose_offset_had_seconds_is_left_to_decoding() -> None:
