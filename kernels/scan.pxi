@@ -67,11 +67,13 @@ cdef inline bint integer(Cursor* cursor, Span* into, int64_t* value) noexcept no
     if passes(cursor, c"-"):
         return False
     at = cursor.at
-    while c"0" <= at[0] <= c"9" and at - cursor.at <= 18:
+    while c"0" <= at[0] <= c"9":
+        if at - cursor.at == 18:
+            return False
         result = 10 * result + (at[0] - c"0")
         at += 1
     into.at, into.size = cursor.at, at - cursor.at
-    if into.size == 0 or into.size > 18 or (into.size > 1 and into.at[0] == c"0"):
+    if into.size == 0 or (into.size > 1 and into.at[0] == c"0"):
         return False
     cursor.at = at
     value[0] = result
