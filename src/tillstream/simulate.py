@@ -1,5 +1,6 @@
 """What would these events give? The same kernels and ledger as the workers', in process, no server (DESIGN.md §7)."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -12,14 +13,35 @@ from tillstream.kernels.keys import key_of, occurred
 from tillstream.kernels.posters import poster_for
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import AccountEvent, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import AccountEvent, EnrolledEvent, IdentityAddedEvent, Malformed, SaleEvent, TickEvent, VoidEvent, decode
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
 from tillstream.schemas.program_file import Versioned
+from tillstream.schemas.receipts import Sale
 
 IDENTITY_KEY = b"tillstream simulate"
 """A simulation stores nothing, so its identity hashes need no secret."""
 
 BATCH_ROWS = 5_000
+
+
+class Deliveries:
+    """What explanations need to know besides the ledger: the sales themselves, and what came of everything else of their key."""
+
+    def __init__(self) -> None:
+        self.sales: dict[str, Sale] = {}
+        self.duplicates: Counter[str] = Counter()
+        self.refused: dict[str, list[tuple[AccountEvent, Malformed]]] = {}
+
+    def note(self, outcome: Outcome) -> None:
+        routed = outcome.routed
+        if isinstance(routed.event, TickEvent):
+            return
+        if outcome.problem is not None:
+            self.refused.setdefault(routed.key, []).append((routed.event, outcome.problem))
+        elif outcome.status == "duplicate":
+            self.duplicates[routed.key] += 1
+        elif isinstance(routed.event, SaleEvent):
+            self.sales[routed.key] = routed.event.data
 
 
 class Simulation:
@@ -28,10 +50,12 @@ class Simulation:
     Enrolments act before everything else, wherever they stand: what an identity earned before it was enrolled is its member's in the end.
     """
 
-    def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None) -> None:
+    def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None, deliveries: Deliveries | None = None) -> None:
+        self.program = program
         self.poster = poster_for(program)
         self.snapshot = Snapshot()
         self.on_entry = on_entry
+        self.deliveries = deliveries
         self.enrolled: dict[str, str] = {}
         self.events = self.accepted = self.duplicates = 0
         self.rejected: list[dict[str, Any]] = []
@@ -78,6 +102,8 @@ class Simulation:
         self.duplicates += outcome.status == "duplicate"
         if outcome.problem is not None:
             self.reject(index, outcome.problem)
+        if self.deliveries is not None:
+            self.deliveries.note(outcome)
         if self.on_entry is not None:
             for entry in ledger_entries(outcome.records):
                 self.on_entry(entry)
@@ -106,7 +132,7 @@ class Simulation:
 
 
 def in_order(events: list[tuple[int, bytes, AccountEvent | TickEvent]]) -> list[tuple[int, bytes, AccountEvent | TickEvent]]:
-    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind everything of their moment."""
+    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind all of their moment."""
     first: dict[str, datetime] = {}
     placed = []
     for index, raw, event in events:
