@@ -1,8 +1,8 @@
 """The explanations of one account's events, from its ledger postings (DESIGN.md §3, G7).
 
-In: a program version, the postings of an account in the order of the ledger, and for a sale its data. Out: an `Explanation`: of a sale
-under the member's state before it, with what came back since; of a return or void, by which formula it took back what; of everything else
-that gave points, why.
+In: the poster of a program version, the postings of an account in the order of the ledger, and for a sale its data. Out: an `Explanation`:
+of a sale under the member's state before it, with what came back since; of a return or void, by which formula it took back what; of
+everything else that gave points, why.
 """
 
 from collections import Counter
@@ -22,7 +22,6 @@ from tillstream.kernels.witness import Occasion, Seen, Witness
 from tillstream.schemas.explanations import Back, Bonus, Explanation, RuleExplained
 from tillstream.schemas.ledger import Entries, Posting
 from tillstream.schemas.member_state import Sheet
-from tillstream.schemas.program_file import Versioned
 from tillstream.schemas.receipts import Sale
 
 UNDOING = ("return", "void")
@@ -32,12 +31,21 @@ LinePoints = dict[tuple[str, int], int]
 
 
 class Chronicle:
-    """One account's postings, to be explained one by one; `as_of` is the date of the latest tick, None before the first."""
+    """One account's postings, to be explained one by one.
 
-    def __init__(self, program: Versioned, postings: Sequence[Posting], as_of: str | None) -> None:
-        self.program = program.program
-        self.poster = MemberPoster(program)
+    Args:
+        poster: of the program that judged them.
+        postings: in the order of the ledger; of an account of None, sales without a member.
+        as_of: the date of the latest tick, None before the first.
+    """
+
+    def __init__(self, poster: MemberPoster, postings: Sequence[Posting], as_of: str | None) -> None:
+        self.poster = poster
+        self.program = poster.program
         self.postings = {posting.posting_id: posting for posting in postings}
+        self.about: dict[str, list[Posting]] = {}
+        for posting in postings:
+            self.about.setdefault(posting.reverses_posting or posting.posting_id, []).append(posting)
         self.seen: dict[str, Seen] = {}
         self.occasions: dict[str, list[Occasion]] = {}
         self.stands = self.sheets()
@@ -69,19 +77,19 @@ class Chronicle:
             return self.explanation(posting, "this receipt had no member, so no rule looked at it")
         seen = self.seen.get(posting_id, Seen(NOBODY, {}))
         rules = explain_sale(self.program, sale, sale.issued_at.astimezone(self.poster.zone), seen.member, seen.left)
-        rules = [structs.replace(rule, back=list(self.backs(posting, rule))) for rule in rules]
+        net, undoing = self.net(posting_id), self.undoing(posting_id)
+        rules = [structs.replace(rule, back=list(self.backs(posting, rule, net, undoing))) for rule in rules]
         bonuses = [*map(self.bonus, self.occasions.get(posting_id, ())), *self.exchanges(posting)]
         bonuses = [bonus for bonus in bonuses if bonus.rules]
         notes = [self.paid(posting), *self.otherwise(posting, [*rules, *(rule for bonus in bonuses for rule in bonus.rules)])]
         return structs.replace(self.explanation(posting, "; ".join(filter(None, notes))), rules=rules, bonuses=bonuses)
 
-    def backs(self, sale: Posting, rule: RuleExplained) -> Iterator[Back]:
+    def backs(self, sale: Posting, rule: RuleExplained, net: LinePoints, undoing: Sequence[Posting]) -> Iterator[Back]:
         """What all returns so far took back of a rule's points, line by line."""
-        net = self.net(sale.posting_id)
         for share in rule.shares if rule.applied else ():
             undone = share.points - net.get((rule.rule_id, share.line_no), 0)
             if undone and share.points:
-                yield self.back(sale, rule.rule_id, share.line_no, share.points, undone, self.undoing(sale.posting_id))
+                yield self.back(sale, rule.rule_id, share.line_no, share.points, undone, undoing)
 
     def back(self, sale: Posting, rule_id: str, line_no: int, points: int, undone: int, undoing: Sequence[Posting]) -> Back:
         """By which formula `undone` of a line's points were taken back once `undoing` had happened."""
@@ -160,12 +168,11 @@ class Chronicle:
         )
 
     def undoing(self, sale_id: str) -> list[Posting]:
-        return [posting for posting in self.postings.values() if posting.reverses_posting == sale_id and posting.kind in UNDOING]
+        return [posting for posting in self.about[sale_id] if posting.kind in UNDOING]
 
     def net(self, sale_id: str) -> LinePoints:
         """What a sale's lines have by now, after returns and corrections."""
-        about = [p for p in self.postings.values() if sale_id in {p.posting_id, p.reverses_posting}]
-        return points_by_line(group for posting in about for group in posting.entries)
+        return points_by_line(group for posting in self.about[sale_id] for group in posting.entries)
 
     def explanation(self, posting: Posting, note: str) -> Explanation:
         kind = posting.kind if posting.kind in {"sale", *UNDOING} else "bonus"

@@ -41,7 +41,8 @@ def award_for_lines(rule: Rule, lines: Sequence[Line], basis: int, source: int) 
     if award.per_item is not None:
         size = award.per_item
         count = sum(line.quantity_milli // 1000 // size for line in lines)
-        return Awarded(each * count, f"{each} x {count} = {each * count}, {count} times {size} whole of an article, line by line")
+        counted = f"{count} whole articles" if size == 1 else f"{count} full sets of {size} articles"
+        return Awarded(each * count, f"{each} x {count} = {each * count}, by {counted}, line by line")
     if award.per_line is not None:
         count = len(lines) // award.per_line
         return Awarded(each * count, f"{each} x floor({len(lines)} / {award.per_line}) = {each * count}, by {len(lines)} lines")

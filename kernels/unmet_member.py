@@ -91,7 +91,7 @@ def used(rule: Rule, member: Member, moment: Moment) -> Unmet:
     per = rule.once or "ever"
     first, last = period(moment.day, per)
     days = [day for day in member.used.get(rule.id, ()) if first <= day <= last]
-    return Unmet("once", "once" if per == "ever" else f"once a {per}", f"it gave already on {iso(min(days))}")
+    return Unmet("once", "once ever" if per == "ever" else f"once a {per}", f"it gave already on {iso(min(days))}")
 
 
 def in_window(window: Window) -> str:

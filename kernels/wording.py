@@ -22,9 +22,9 @@ def cut_words(cut: Cut) -> str:
     """What a cap allowed, what was used of it, and what it left."""
     if cut.path == "cap.per_receipt":
         return f"{cut.limit} a receipt allowed"
-    each = "in all" if cut.per == "campaign" else f"a {cut.per}"
     if cut.path == "cap.budget":
-        return f"{cut.limit} {each} for all members, {cut.points} were left"
+        return f"{cut.limit} for all members together, {cut.points} were left"
+    each = "in all" if cut.per == "campaign" else f"a {cut.per}"
     return f"{cut.limit} {each} allowed, {cut.used} used before, {cut.points} left"
 
 

@@ -17,6 +17,7 @@ from tillstream.config import Config, load_program
 from tillstream.errors import CheckFailed, UsageError
 from tillstream.kernels.chronicle import UNDOING, Chronicle
 from tillstream.kernels.keys import key_of
+from tillstream.kernels.member_poster import MemberPoster
 from tillstream.schemas.events import ROUTED_BYTES_MAX, SaleEvent, decode
 from tillstream.schemas.explanations import Explanation
 from tillstream.schemas.ledger import Posting, decode_record
@@ -49,7 +50,7 @@ async def explain_receipt(config: Config, receipt: str, source: str | None = Non
         ledger = LiveLedger(config, clickhouse, written)
         found = [placed for placed in ledger.of_receipt(receipt) if source in {None, placed.posting.source}]
         partition = the_one(found, receipt).partition
-        chronicle = Chronicle(program_of(config, found), ledger.around(found[0]), as_of[partition])
+        chronicle = Chronicle(MemberPoster(program_of(config, found)), ledger.around(found[0]), as_of[partition])
         return [explained(ledger, chronicle, placed, line_no) for placed in found]
 
 

@@ -7,6 +7,7 @@ from msgspec import structs
 from tillstream.errors import CheckFailed
 from tillstream.kernels.chronicle import UNDOING, Chronicle, place
 from tillstream.kernels.keys import occurred
+from tillstream.kernels.member_poster import MemberPoster
 from tillstream.schemas.events import ROUTED_BYTES_MAX, ReturnEvent, decode
 from tillstream.schemas.explanations import Explanation
 from tillstream.schemas.ledger import Posting, decode_record
@@ -25,8 +26,11 @@ def explanations_of(simulation: Simulation, receipt: str | None = None, line_no:
     by_account: dict[str, list[Posting]] = {}
     for posting in postings:
         by_account.setdefault(posting.account_id or "", []).append(posting)
+    poster = MemberPoster(simulation.program)
     for _, own in sorted(by_account.items()):
-        chronicle = Chronicle(simulation.program, own, simulation.snapshot.as_of)
+        if receipt is not None and all(posting.receipt_id != receipt for posting in own):
+            continue
+        chronicle = Chronicle(poster, own, simulation.snapshot.as_of)
         wanted = [posting for posting in own if receipt is None or posting.receipt_id == receipt]
         found += [with_deliveries(each, key, deliveries) for key, each in receipts(chronicle, wanted, deliveries)]
         found += chronicle.others() if receipt is None else ()
@@ -49,9 +53,13 @@ def with_deliveries(explanation: Explanation, key: str, deliveries: Deliveries) 
     """Adds how often the receipt came besides."""
     again, conflicts = deliveries.duplicates[key], len(deliveries.refused.get(key, ()))
     notes = [explanation.note] if explanation.note else []
-    notes += [f"it came {again} times more and counts once"] if again else []
-    notes += [f"it came {conflicts} times with other data, which was refused"] if conflicts else []
+    notes += [f"it came {times(again)} more and counts once"] if again else []
+    notes += [f"it came {times(conflicts)} with other data, which was refused"] if conflicts else []
     return structs.replace(explanation, note="; ".join(notes))
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def waiting(simulation: Simulation) -> Iterator[Explanation]:
