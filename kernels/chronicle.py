@@ -103,14 +103,14 @@ class Chronicle:
         """What a return or void took back, and by which formula."""
         posting = self.postings[posting_id]
         sale = self.postings[posting.reverses_posting or ""]
-        given = sheet_of_posting(sale, self.poster.named).given
         undoing = self.undoing(sale.posting_id)
         so_far = undoing[: undoing.index(posting) + 1]
-        undone = points_by_line(group for undo in so_far for group in undo.entries)
+        stand = posting.sheet or taken_back(sheet_of_posting(sale, self.poster.named), so_far)
+        given = stand.given
         rules = []
         for group in (group for group in posting.entries if group.rule_id in given and group.kind == "reversal"):
             rule_id, lines = group.rule_id or "", given[group.rule_id or ""]
-            parts = [(number, lines[number], -undone[rule_id, number]) for number in group.line_no if number in lines]
+            parts = [(number, lines[number], stand.undone[rule_id][number]) for number in group.line_no if number in lines]
             backs = [self.back(sale, rule_id, *part, so_far) for part in parts]
             points = sum(group.points)
             rules.append(RuleExplained(rule_id, group.unit, applied=True, points=points, expires_on=group.expires_on, back=backs))
@@ -199,6 +199,14 @@ def points_by_line(groups: Iterable[Entries]) -> LinePoints:
             for number, points in zip(group.line_no, group.points, strict=True):
                 found[group.rule_id, number] = found.get((group.rule_id, number), 0) + points
     return found
+
+
+def taken_back(sheet: Sheet, undoing: Sequence[Posting]) -> Sheet:
+    """A sale's sheet once `undoing` had happened, where no posting carries it."""
+    undone: dict[str, dict[int, int]] = {}
+    for (rule_id, number), points in points_by_line(group for posting in undoing for group in posting.entries).items():
+        undone.setdefault(rule_id, {})[number] = -points
+    return Sheet(sheet.given, undone)
 
 
 def came_back(undoing: Sequence[Posting]) -> Mapping[int, tuple[int, int]]:

@@ -207,6 +207,8 @@ def test_explanations_of_a_history_say_what_the_ledger_has(random: Random) -> No
     program = with_budgets(random, random_member_program(random))
     simulation = simulated(program, with_one_birthday(random_member_history(random)))
     explained = {(each.source, each.event_id, each.account_id): each for each in explanations_of(simulation)}
+    returns = [each for each in explained.values() if each.kind in {"return", "void"}]
+    assert all(said_of(back) == back.points for each in returns for rule in each.rules for back in rule.back)
     about = [record for raw in simulation.snapshot.postings.values() if isinstance(record := decode_record(raw), Posting)]
     rules = MemberPoster(simulation.program).named
     for posting in about:
