@@ -1,6 +1,6 @@
 """The explanations of one account's events, from its ledger postings (DESIGN.md §3, G7).
 
-In: the poster of a program version, the postings of an account in the order of the ledger, and for a sale its data. Out: an `Explanation`:
+In: the versions of programs, the postings of an account in the order of the ledger, and for a sale its data. Out: an `Explanation`:
 of a sale under the member's state before it, with what came back since; of a return or void, by which formula it took back what; of
 everything else that gave points, why.
 """
@@ -14,17 +14,21 @@ from msgspec import structs
 
 from tillstream.kernels.explaining import NOBODY, explain_bonus, explain_sale
 from tillstream.kernels.formulas import undone_formula
-from tillstream.kernels.member_poster import MemberPoster
-from tillstream.kernels.member_rules import looks_at_members
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.refold import Refold, summed
 from tillstream.kernels.sheets import sheet_of_posting
+from tillstream.kernels.timetable import NOTHING
 from tillstream.kernels.witness import Occasion, Seen, Witness
 from tillstream.schemas.explanations import Back, Bonus, Explanation, RuleExplained
 from tillstream.schemas.ledger import Entries, Posting
 from tillstream.schemas.member_state import Sheet
+from tillstream.schemas.programs import Program, Rule
 from tillstream.schemas.receipts import Sale
 
 UNDOING = ("return", "void")
+
+PAYING = ("redemption", "capture", "reversal")
+"""Entries of points that paid, and that are given back of these; they are no rule's."""
 
 LinePoints = dict[tuple[str, int], int]
 """Points by rule id and line number."""
@@ -34,22 +38,23 @@ class Chronicle:
     """One account's postings, to be explained one by one.
 
     Args:
-        poster: of the program that judged them.
+        family: all versions that judged them.
         postings: in the order of the ledger; of an account of None, sales without a member.
         as_of: the date of the latest tick, None before the first.
     """
 
-    def __init__(self, poster: MemberPoster, postings: Sequence[Posting], as_of: str | None) -> None:
-        self.poster = poster
-        self.program = poster.program
+    def __init__(self, family: Posters, postings: Sequence[Posting], as_of: str | None) -> None:
+        self.family = family
+        self.zone = family.timetable.zone
         self.postings = {posting.posting_id: posting for posting in postings}
         self.about: dict[str, list[Posting]] = {}
         for posting in postings:
             self.about.setdefault(posting.reverses_posting or posting.posting_id, []).append(posting)
         self.seen: dict[str, Seen] = {}
         self.occasions: dict[str, list[Occasion]] = {}
+        self.rules: dict[str, dict[str, Rule]] = {}
         self.stands = self.sheets()
-        if looks_at_members(self.program):
+        if family.looks_at_members:
             self.look_back(as_of)
 
     def look_back(self, as_of: str | None) -> None:
@@ -58,16 +63,30 @@ class Chronicle:
         judged = [posting for posting in self.postings.values() if posting.judged is not None or posting.kind in UNDOING]
         if account_id is None or not judged:
             return
-        witness = Witness(self.poster.rules, self.poster.zone, self.stands)
         day = date.fromisoformat(as_of).toordinal() if as_of else 0
-        Refold(witness, self.poster.dues, lambda due: self.poster.facts.due(account_id, due, judged[0]), day).run(judged)
+        witness = Witness(self.family.member_poster(judged[0].program_version).rules, self.zone, day, self.stands)
+        Refold(witness, self.family, judged[0], day).run(judged)
         self.seen = witness.sales
         for occasion in witness.occasions:
             self.occasions.setdefault(occasion.posting.posting_id, []).append(occasion)
 
+    def program(self, posting: Posting) -> Program:
+        """The program that judged a posting; of a version that was taken back, the latest stands in, as for the kernels."""
+        try:
+            return self.family.timetable.named(posting.program_version or NOTHING).program
+        except KeyError:
+            return self.family.timetable.effective_versions[-1].program
+
+    def named(self, posting: Posting) -> dict[str, Rule]:
+        """Its rules by id."""
+        version = posting.program_version or NOTHING
+        if version not in self.rules:
+            self.rules[version] = {rule.id: rule for rule in self.program(posting).rules}
+        return self.rules[version]
+
     def sheets(self) -> dict[str, Sheet]:
         """What each event's rules stand at, late corrections included."""
-        found = {key: sheet_of_posting(posting, self.poster.named) for key, posting in self.postings.items()}
+        found = {key: sheet_of_posting(posting, self.named(posting)) for key, posting in self.postings.items()}
         return found | {about: sheet for posting in self.postings.values() if (sheet := posting.sheet) and (about := sheet_owner(posting))}
 
     def sale(self, posting_id: str, sale: Sale) -> Explanation:
@@ -76,7 +95,7 @@ class Chronicle:
         if posting.account_id is None:
             return self.explanation(posting, "this receipt had no member, so no rule looked at it")
         seen = self.seen.get(posting_id, Seen(NOBODY, {}))
-        rules = explain_sale(self.program, sale, sale.issued_at.astimezone(self.poster.zone), seen.member, seen.left)
+        rules = explain_sale(self.program(posting), sale, sale.issued_at.astimezone(self.zone), seen.member, seen.left)
         net, undoing = self.net(posting_id), self.undoing(posting_id)
         rules = [structs.replace(rule, back=list(self.backs(posting, rule, net, undoing))) for rule in rules]
         bonuses = [*map(self.bonus, self.occasions.get(posting_id, ())), *self.exchanges(posting)]
@@ -93,7 +112,7 @@ class Chronicle:
 
     def back(self, sale: Posting, rule_id: str, line_no: int, points: int, undone: int, undoing: Sequence[Posting]) -> Back:
         """By which formula `undone` of a line's points were taken back once `undoing` had happened."""
-        if self.poster.named[rule_id].on_return == "requalify":
+        if self.named(sale)[rule_id].on_return == "requalify":
             return Back(line_no, undone, f"judged again on what is left of the receipt: {points} less {points - undone} = {undone}")
         place = sale.line_no.index(line_no)
         amount, quantity = came_back(undoing).get(line_no, (0, 0))
@@ -105,7 +124,7 @@ class Chronicle:
         sale = self.postings[posting.reverses_posting or ""]
         undoing = self.undoing(sale.posting_id)
         so_far = undoing[: undoing.index(posting) + 1]
-        stand = posting.sheet or taken_back(sheet_of_posting(sale, self.poster.named), so_far)
+        stand = posting.sheet or taken_back(sheet_of_posting(sale, self.named(sale)), so_far)
         given = stand.given
         rules = []
         for group in (group for group in posting.entries if group.rule_id in given and group.kind == "reversal"):
@@ -135,18 +154,18 @@ class Chronicle:
         given = self.stands[posting.posting_id].given
         for rule_id in dict.fromkeys([*said, *given]):
             points = sum(given.get(rule_id, {}).values())
-            if points != said[rule_id] and self.poster.named[rule_id].on != "balance":
+            if points != said[rule_id] and self.named(posting)[rule_id].on != "balance":
                 yield f"the ledger has {points} points by rule {rule_id}, which these terms do not explain"
 
     def bonus(self, occasion: Occasion) -> Bonus:
         """The rules that answered to an occasion."""
         posting, judged, seen = occasion
-        rules = self.poster.rules.bonuses.rules.get(judged.trigger, [])
+        rules = self.family.member_poster(posting.program_version).rules.bonuses.rules.get(judged.trigger, [])
         if judged.trigger == "period_end":
             rules = [rule for rule in rules if posting.event_id.endswith(f"/{rule.id}")]
-        local = datetime.fromisoformat(posting.occurred_at).astimezone(self.poster.zone)
+        local = datetime.fromisoformat(posting.occurred_at).astimezone(self.zone)
         reason = reason_of(judged.trigger, posting.day, judged.quantity, seen.member.tier)
-        return Bonus(judged.trigger, reason, explain_bonus(self.program, rules, judged, local, seen.member, seen.left))
+        return Bonus(judged.trigger, reason, explain_bonus(self.program(posting), rules, judged, local, seen.member, seen.left))
 
     def exchanges(self, posting: Posting) -> Iterator[Bonus]:
         """What rules `on = "balance"` took and gave behind an event."""
@@ -159,7 +178,7 @@ class Chronicle:
         """What was paid with points, or given back of that."""
         points: Counter[str] = Counter()
         for group in posting.entries:
-            if group.rule_id is None and group.kind != "expiry":
+            if group.rule_id is None and group.kind in PAYING:
                 points[group.unit] += sum(group.points)
         return "; ".join(
             f"{-moved} {unit} paid for it" if moved < 0 else f"{moved} {unit} that had paid were given back"
@@ -175,10 +194,11 @@ class Chronicle:
         return points_by_line(group for posting in self.about[sale_id] for group in posting.entries)
 
     def explanation(self, posting: Posting, note: str) -> Explanation:
+        head = self.program(posting).program
         kind = posting.kind if posting.kind in {"sale", *UNDOING} else "bonus"
         return Explanation(
             kind, posting.source, posting.event_id, posting.receipt_id, posting.account_id, posting.occurred_at, posting.day,  # type: ignore[arg-type]
-            self.program.program.id, posting.program_version, self.program.program.currency, note,
+            head.id, posting.program_version, head.currency, note,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from datetime import date
 from typing import NamedTuple
 
 from tillstream.kernels.rules import CompiledRules
-from tillstream.kernels.terms import SPEND, VISITS
+from tillstream.kernels.terms import PURCHASES, SPEND, VISITS
 from tillstream.kernels.tiers import counter_of
 from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import Member
@@ -31,6 +31,7 @@ class Counting:
         """A sale, with nothing of it come back."""
         day = day_of(sale)
         add(member, VISITS, day, 1)
+        add(member, PURCHASES, day, 1)
         add(member, SPEND, day, sum(sale.amount))
         for counter, count in self._watched(sale, {}):
             add(member, counter, day, count)
@@ -41,6 +42,8 @@ class Counting:
         add(member, SPEND, day, sum(before.get(n, NOTHING)[0] - after.get(n, NOTHING)[0] for n in sale.line_no))
         if (voided or all_gone(sale, after)) and not all_gone(sale, before):
             add(member, VISITS, day, -1)
+        if voided:
+            add(member, PURCHASES, day, -1)
         left = dict(self._watched(sale, after))
         for counter, count in self._watched(sale, before):
             add(member, counter, day, left[counter] - count)

@@ -5,12 +5,13 @@ place only, `Snapshot.record`, which reads nothing but the ledger record: so the
 rebuild end equal (G5).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from msgspec import Struct
 
-from tillstream.kernels.holdings import NEVER, Holding, Units
+from tillstream.kernels.holdings import NEVER, Holding, Units, sum_of
+from tillstream.kernels.set_aside import note_hold, note_pending
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
 from tillstream.schemas.member_state import Member, Sheet
 
@@ -31,7 +32,9 @@ class Snapshot:
     account the instants of its events by their keys, for judging them again.
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
-    hold points which expire on it and may not have held any before, and those for which something is due on the day after.
+    hold points which expire on it, or are held or pending until then, and may not have held any before; and those for which something is
+    due on the day after. `groups` has the accounts that together are what a member has, by that from which is spent; those of other
+    partitions are in `alias_units`, to be read only.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -44,6 +47,8 @@ class Snapshot:
         self.members: dict[str, Member] = {}
         self.sheets: dict[str, Sheet] = {}
         self.chronicles: dict[str, dict[str, str]] = {}
+        self.groups: Mapping[str, Sequence[str]] = {}
+        self.alias_units: dict[str, Units] = {}
         self.new_expiries: dict[str, set[str]] = {}
         self.changed_accounts: set[str] = set()
         self.new_postings: dict[str, str] = {}
@@ -52,10 +57,18 @@ class Snapshot:
         self.changed_members: set[str] = set()
         self.changed_sheets: set[str] = set()
         self.new_events: dict[str, dict[str, str]] = {}
+        self.budget_moves: dict[str, int] = {}
 
     def units(self, account_id: str) -> Units:
         """The account's holdings; an unknown account holds nothing."""
         return self.accounts.setdefault(account_id, {})
+
+    def group_units(self, account_id: str) -> Units:
+        """What the account's member has in all, for a look only."""
+        group = self.groups.get(account_id)
+        if group is None:
+            return self.units(account_id)
+        return sum_of(self.accounts[name] if name in self.accounts else self.alias_units.get(name, {}) for name in group)
 
     def remember(self, records: Iterable[bytes]) -> None:
         """Takes postings that history recalled, as they were; nothing of it counts as changed."""
@@ -128,6 +141,8 @@ class Snapshot:
             self.new_events.setdefault(account_id, {}).update(event)
         if member.next_due:
             self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
+        for rule_id, points in posting.budgets.items():
+            self.budget_moves[rule_id] = self.budget_moves.get(rule_id, 0) + points
         if posting.sheet is not None:
             about = posting.reverses_posting or posting.posting_id
             self.sheets[about] = posting.sheet
@@ -142,6 +157,8 @@ class Snapshot:
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
                 self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
+            if entries.until is not None and entries.kind == "hold":
+                self._note_expiry(entries.until, posting.account_id or "")
             move(units, entries)
         if posting.entries:
             self.changed_accounts.add(posting.account_id or "")
@@ -175,3 +192,7 @@ def move(units: Units, entries: Entries) -> None:
         expiry = entries.expires_on or NEVER
         holding.credits[expiry] = holding.credits.get(expiry, 0) + points
     holding.balance += points
+    if entries.hold_id is not None:
+        note_hold(holding, entries)
+    elif entries.until is not None:
+        note_pending(holding, entries)

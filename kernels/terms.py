@@ -12,7 +12,8 @@ from tillstream.kernels.rules import bought_id
 from tillstream.schemas.member_state import Member, Profile
 from tillstream.schemas.programs import Bought, MemberTerms, Rule, Streak, Window
 
-VISITS, SPEND = "visits", "spend"
+VISITS, SPEND, PURCHASES = "visits", "spend", "purchases"
+"""Counters: sales of which something is left, what they came to, and sales that were not voided."""
 
 
 class Moment(NamedTuple):
@@ -60,7 +61,7 @@ def _conditions(terms: MemberTerms) -> list[tuple[str, Condition]]:
         "segment": lambda wanted: lambda member, moment: not set(wanted).isdisjoint(member.profile.segments),
         "kind": lambda wanted: lambda member, moment: member.profile.kind in wanted,
         "attributes": _attributes,
-        "first_purchase": lambda wanted: lambda member, moment: wanted is not any(member.counts.get(VISITS, {}).values()),
+        "first_purchase": lambda wanted: lambda member, moment: wanted is not any(member.counts.get(PURCHASES, {}).values()),
         "bought": _bought,
         "visits": lambda window: _bounded(VISITS, window, lambda moment: moment.amount is not None),
         "spend": lambda window: _bounded(SPEND, window, lambda moment: moment.amount or 0),

@@ -46,9 +46,9 @@ class Remembered(Allowance):
 class Witness(Fold):
     """A fold that notes what it sees. `sheets`: what the events' rules stand at, by posting id."""
 
-    def __init__(self, rules: MemberRules, zone: ZoneInfo, sheets: Mapping[str, Sheet]) -> None:
+    def __init__(self, rules: MemberRules, zone: ZoneInfo, as_of: int, sheets: Mapping[str, Sheet]) -> None:
         self.remembered = Remembered()
-        super().__init__(rules, zone, self.remembered)
+        super().__init__(rules, zone, self.remembered, as_of)
         self.sheets = sheets
         self.sales: dict[str, Seen] = {}
         self.occasions: list[Occasion] = []

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from tillstream.schemas.explanations import Cut, Explanation, RuleExplained, Share, Unmet
-from tillstream.schemas.programs import Award, award_form
+from tillstream.schemas.program_words import money
 
 LINES_MAX = 20
 """Line numbers that a sentence names; --json has them all."""
@@ -107,28 +107,3 @@ def numbered(numbers: Sequence[int]) -> str:
     """
     shown = ", ".join(map(str, numbers[:LINES_MAX])) + (", ..." if len(numbers) > LINES_MAX else "")
     return f"line {shown}" if len(numbers) == 1 else f"lines {shown}"
-
-
-def award_words(award: Award) -> str:
-    """The award as the program has it."""
-    form = award_form(award)
-    if form == "per_amount":
-        return f"{award.points} per {money(award.per_amount or 0)}"
-    if form == "per_item":
-        return f"{award.points} for every {award.per_item} of an article"
-    if form == "per_line":
-        return f"{award.points} for every {award.per_line} lines"
-    if form == "fixed":
-        return f"{award.fixed} at once"
-    if form == "steps":
-        return ", ".join(f"{points} from {money(least)}" for least, points in award.steps or [])
-    return f"{award.multiply} times the points of {award.of}"
-
-
-def money(minor: int) -> str:
-    """Minor units with two decimals.
-
-    >>> money(1599)
-    '15.99'
-    """
-    return f"{minor // 100}.{minor % 100:02}"

@@ -24,7 +24,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tillstream.kernels.keys import digest_of, key_of, sale_key_of
-from tillstream.schemas.events import ReturnEvent, SaleEvent, TypedEvent
+from tillstream.schemas.events import ReturnEvent, SaleEvent, typed
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.schemas.receipts import Line, ReturnLine
 from tillstream.sinks.archive import ARCHIVE_COLUMNS, KEY_BYTES, archive_row, key_bytes, sale_of
@@ -51,6 +51,7 @@ KAFKA = ("kafka_partition", "kafka_offset")
 LINE_COLUMNS = ("line_no", "original_line_no", "sku", "category", "brand", "kind", "quantity_milli", "amount", "discount")
 ENTRY_COLUMNS = (
     *("unit", "kind", "points", "line_no", "rule_id", "expires_on", "spent_on", "reverses", "uncovered", "basis", "award"),
+    *("beyond_terms", "hold_id", "until"),
 )
 COLUMNS = {
     "receipts_log": (
@@ -78,7 +79,6 @@ Rows = dict[str, list[tuple[Any, ...]]]
 """Rows by table."""
 
 _log = structlog.get_logger(__name__)
-_decoder = msgspec.json.Decoder(TypedEvent)
 
 
 class History:
@@ -157,7 +157,7 @@ def token_of(topic: str, partition: int, block: Sequence[Record]) -> str:
 
 def add_transaction(rows: Rows, partition: int, offset: int, value: bytes) -> None:
     """Adds the row of a sale or return."""
-    event = _decoder.decode(value)
+    event = typed(value)
     if isinstance(event, SaleEvent | ReturnEvent):
         rows.setdefault("receipts_log", []).append(receipt_row(event, partition, offset))
 
@@ -238,6 +238,7 @@ def entry_columns(posting: Posting) -> tuple[list[Any], ...]:
             *([group.unit] * count, [group.kind] * count, group.points, group.line_no or unknown),
             *([group.rule_id] * count, [day_of(group.expires_on)] * count, [day_of(group.spent_on)] * count),
             *(group.reverses or unknown, [group.uncovered] * count, [group.basis] * count, [group.award] * count),
+            *([group.beyond_terms] * count, [group.hold_id] * count, [day_of(group.until)] * count),
         )
         for column, part in zip(columns, values, strict=True):
             column.extend(part)

@@ -5,9 +5,9 @@ import asyncio
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
-from tillstream.kernels.posting import Poster
-from tillstream.schemas.program_file import Versioned
+from tillstream.kernels.identities import Seal
 from tillstream.sinks.archive import Archive
+from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
@@ -17,8 +17,10 @@ from tillstream.sinks.state import StateStore
 from tillstream.sinks.writer import Writer
 from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
+from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.programs import Programs
 from tillstream.streams.rebuild import claim_all, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
@@ -37,6 +39,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     redis: str
     clickhouse: str
     identity_key: str
+    phone_region: str
     partitions: int
     session_ms: int
     poll_interval_ms: int
@@ -50,6 +53,7 @@ class Runtime:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.seal = Seal(settings.identity_key.encode(), settings.phone_region)
         self.kafka = {"bootstrap.servers": settings.kafka}
         self.starting = asyncio.Lock()
         self.started = False
@@ -69,7 +73,7 @@ class Runtime:
         self.state, self.directory = StateStore(self.redis), Directory(self.redis)
         self.routes = Writer(self.kafka)
         await self.routes.start()
-        self.identify = Identify(self.directory, self.routes, settings.identity_key, settings.partitions)
+        self.identify = Identify(self.directory, self.routes, self.seal, settings.partitions)
 
     async def stop(self) -> None:
         """Ends after the appends in progress."""
@@ -81,10 +85,10 @@ class Runtime:
 class PointsRuntime(Runtime):
     """What the agents that give points work with."""
 
-    def __init__(self, settings: WorkerSettings, program: Versioned, worker: str) -> None:
+    def __init__(self, settings: WorkerSettings, seed: str | None, worker: str) -> None:
         super().__init__(settings)
         self.worker = worker
-        self.poster = Poster(program)
+        self.programs = Programs(self.kafka, seed)
         self.stats = Stats()
 
     async def connect(self) -> None:
@@ -93,18 +97,27 @@ class PointsRuntime(Runtime):
         self.ledger = Writer(self.kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.ledger.start()
         if await self.directory.members_offset() is None:
-            await restore_directory(self.directory, self.kafka, settings.partitions, settings.identity_key)
+            await restore_directory(self.directory, self.kafka, settings.partitions, self.seal)
         self.recovery = Recovery(self.state, self.kafka)
-        self.enrol = Enrol(self.directory, self.routes, settings.identity_key)
-        self.accrue = Accrue(self.poster, self.state, self.ledger, self.stats)
+        self.enrol = Enrol(self.directory, self.routes, self.seal)
+        groups = Groups(self.directory.registry, self.state, settings.partitions)
+        self.budgets = BudgetStore(self.redis)
+        self.posters = await self.programs.start()
+        self.accrue = Accrue(self.posters, self.state, self.ledger, self.stats, groups, self.budgets)
         self.window = Window(self.state, self.directory, settings.receipt_window_days)
 
     async def recover(self, partition: int) -> int:
         """Brings Redis up to the ledger and to the claims of one partition; gives the source offset to go on from."""
         before = await self.state.standing(partition)
         go_on = await self.recovery.recover(partition)
+        await self.budgets.restore(partition)
         await claim_all(self.directory, self.kafka, partition, before.offset + 1)
         return go_on
+
+    async def follow_programs(self) -> None:
+        """Takes programs that were published meanwhile."""
+        if self.started:
+            await self.programs.follow()
 
     async def publish_stats(self) -> None:
         """Lets operators and `demo` see how far this worker is."""
@@ -114,6 +127,7 @@ class PointsRuntime(Runtime):
     async def stop(self) -> None:
         if self.started:
             await self.publish_stats()
+            self.programs.stop()
             await self.ledger.stop()
         await super().stop()
 

@@ -18,9 +18,26 @@ import pytest
 import tillstream
 from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.schemas.program_file import NOT_YET, parse_program
-from tillstream.schemas.programs import AWARD_FORMS, Award, Cap, Expires, Goods, Group, Head, Lines, Program, Rule, Unit, When, award_form
+from tillstream.schemas.programs import (
+    AWARD_FORMS,
+    Award,
+    Cap,
+    Expires,
+    Goods,
+    Group,
+    Head,
+    Lines,
+    Program,
+    Rule,
+    Spending,
+    Unit,
+    When,
+    Worth,
+    award_form,
+)
 from tillstream.simulate import Simulation
 from tillstream.sinks.directory import MEMBERS_KEY
+from tillstream.sinks.registry import KEYS
 from tillstream.sinks.state import keys
 from tillstream.streams.topics import topic_specs
 
@@ -128,7 +145,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), MEMBERS_KEY):
+    for key in (*keys(17), MEMBERS_KEY, *KEYS):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):
@@ -186,7 +203,7 @@ def test_program_examples_use_every_key_and_every_form() -> None:
                 collect(item)
 
     collect(programs)
-    kinds = (Program, Head, Unit, Expires, Group, Rule, When, Goods, Lines, Award, Cap)
+    kinds = (Program, Head, Unit, Expires, Group, Rule, When, Goods, Lines, Award, Cap, Spending, Worth)
     wanted = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)} - NOT_YET
     assert wanted <= used
     rules = [rule for program in programs for rule in program.get("rules", [])]

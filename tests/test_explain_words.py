@@ -6,6 +6,8 @@ import pytest
 from msgspec.structs import fields
 
 from tests.strategies import envelope, raw_of
+from tillstream.kernels.posters import Posters
+from tillstream.kernels.timetable import Timetable
 from tillstream.kernels.wording import explanation_words
 from tillstream.schemas.explanations import Explanation
 from tillstream.schemas.program_file import parse_program
@@ -355,5 +357,10 @@ def test_words_of_bonuses_give_their_reason() -> None:
 def test_words_say_where_the_ledger_has_something_else() -> None:
     simulation = Simulation(parse_program(PROGRAM), deliveries=Deliveries())
     simulation.run(raw_of(event) for event in HISTORY)
-    simulation.program = parse_program(PROGRAM.replace("points = 1,", "points = 2,"))
+    simulation.poster = Posters(Timetable([parse_program(PROGRAM.replace("points = 1,", "points = 2,"))]))
     assert explanations_of(simulation, "r2")[0].note == "the ledger has 25 points by rule base, which these terms do not explain"
+
+
+def test_words_of_points_that_are_held_first_say_how_long() -> None:
+    assert "pending for 14 days" in words_of(f"{RULE}{FIXED}hold_days = 14\n")
+    assert "pending for 14 days" not in words_of(f"{RULE}{FIXED}", "base")

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.pipeline_harness import Event, Stage, enrolled, expected, history, stage, tick
+from tests.pipeline_harness import Event, Stage, as_stored, enrolled, expected, history, stage, tick
 from tillstream.installation import WorkerProcess
 from tillstream.sources.generated import card_number
 from tillstream.streams.topics import MEMBERS, PARKED
@@ -101,6 +101,13 @@ def changed(path: str, value: Any) -> bytes:
     return orjson.dumps(event)
 
 
+MOVED: Event = {"transfer_id": "t", "points": 5, **{name: {"scheme": "card", "value": "bad-1"} for name in ("member", "to")}}
+TRANSFER: Event = {**SALE, "id": "e-2", "type": "points.transfer", "data": MOVED}
+TRANSFERRED: Event = {
+    **{**SALE, "id": "e-3", "type": "points.transferred"},
+    "data": {"transfer_id": "t", "unit": "points", "lots": [[None, 500]], "from_account": "m2", "to_account": "m1"},
+}
+
 LINE = SALE["data"]["lines"][0]
 MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "not_json", "$"),
@@ -137,6 +144,15 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "accountid in disguise": (
         orjson.dumps({"accountid": "m1", **SALE}).replace(b"accountid", rb"\u0061ccountid"),
         *("invalid", "$.accountid"),
+    ),
+    "toaccountid from outside": (
+        orjson.dumps({**TRANSFER, "toaccountid": "m1"}),
+        *("invalid", "$.toaccountid"),
+    ),
+    "our own event": (orjson.dumps(TRANSFERRED), "invalid", "$.type"),
+    "a hold until the year 9999": (
+        orjson.dumps({**TRANSFER, "type": "points.hold", "data": {**MOVED, "hold_id": "h", "expires_at": "9999-12-31T00:00:00Z"}}),
+        *("invalid", "$.data.expires_at"),
     ),
     "the year 9999": (changed("data.issued_at", "9999-12-31T23:59:59+00:00"), "invalid", "$.data.issued_at"),
     "more points than lines": (
@@ -199,20 +215,19 @@ def test_same_receipt_again_is_a_duplicate_and_with_other_data_a_conflict(till: 
     letters = till.stage.dead_letters()[before:]
     assert [(letter.code, letter.path, letter.topic) for letter in letters] == [("conflict", "$.data", "transactions")] * 2
     bodies = [orjson.loads(b64decode(letter.event_base64)) for letter in letters]
-    assert [body["data"] for body in bodies] == [other_card["data"], cheaper["data"]]
+    assert [body["data"] for body in bodies] == [as_stored(other_card)["data"], as_stored(cheaper)["data"]]
     assert [rejection["code"] for rejection in wanted["rejected"]][-2:] == ["conflict"] * 2
 
 
 def test_sale_repeated_after_its_card_was_enrolled_counts_once(till: Till) -> None:
     first = sale("late-enrolment", "card-e")
     till.send(first)
-    provisional = till.stage.balances()
-    # `simulate` lets enrolments act before everything; the live system leaves what was earned on the provisional account.
-    till.stage.send([enrolled("m-e", "card-e")], MEMBERS)
-    till.stage.settle(till.worker)
+    before = till.assert_as_simulated()["accounts"]
+    till.send(enrolled("m-e", "card-e"), topic=MEMBERS)
     till.send({**first, "id": "again"})
-    assert till.stage.balances() == provisional
-    till.assert_as_simulated()
+    after = till.assert_as_simulated()["accounts"]
+    (provisional,) = before.keys() - after.keys()
+    assert after == {**{name: units for name, units in before.items() if name != provisional}, "m-e": before[provisional]}
 
 
 def test_return_finds_its_sale_whoever_brings_it_and_whenever(till: Till) -> None:
@@ -254,7 +269,7 @@ def test_return_parked_twice_with_other_data_keeps_the_first_and_refuses_the_sec
     till.assert_as_simulated()
     letters = till.stage.dead_letters()[before:]
     assert [(letter.code, letter.path) for letter in letters] == [("conflict", "$.data")]
-    assert orjson.loads(b64decode(letters[0].event_base64))["data"] == second["data"]
+    assert orjson.loads(b64decode(letters[0].event_base64))["data"] == as_stored(second)["data"]
 
 
 def test_returns_that_cannot_be_are_refused_by_name(till: Till) -> None:

@@ -13,12 +13,15 @@ from click import ClickException, Context
 from msgspec import to_builtins
 
 from tillstream import __version__
-from tillstream.config import load_config, load_program
+from tillstream.config import load_config, load_program, load_timetable
 from tillstream.errors import TillstreamError
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 LINE = click.option("--line", type=click.IntRange(0), metavar="N", help="Of the receipt, this line only: its share to the last point.")
-PROGRAM = click.option("--program", "program_path", metavar="P.toml", required=True, help="The program file to judge by.")
+PROGRAMS = click.option(
+    "--program", "programs", metavar="P.toml", required=True, multiple=True,
+    help="The program file to judge by; several: versions of a program by their effective_from, programs side by side.",
+)  # fmt: skip
 
 
 class Commands(click.Group):
@@ -52,7 +55,7 @@ def main() -> None:
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")
-@PROGRAM
+@PROGRAMS
 @click.option("--ledger", "ledger_path", type=click.Path(dir_okay=False), metavar="OUT.jsonl", help="Write every ledger entry, one a line.")
 @click.option("--explain", is_flag=True, help="Say why each rule gave each event what it did, or nothing.")
 @click.option("--receipt", metavar="R", help="Explain this receipt only.")
@@ -60,17 +63,17 @@ def main() -> None:
 @JSON
 @click.argument("events", type=click.Path(dir_okay=False), metavar="EVENTS.jsonl")
 def simulate(
-    program_path: str, ledger_path: str | None, explain: bool, receipt: str | None, line: int | None, as_json: bool, events: str
+    programs: tuple[str, ...], ledger_path: str | None, explain: bool, receipt: str | None, line: int | None, as_json: bool, events: str
 ) -> None:
     """What would these events give? The same kernels and ledger, in process, no server."""
     from tillstream.simulate import Deliveries, Simulation, entry_line
 
     if (receipt is not None and not explain) or (line is not None and receipt is None):
         fail("--receipt goes with --explain, --line with --receipt", 2)
-    program = load_program(program_path)
+    timetable = load_timetable(programs)
     with reading(events) as lines, writing(ledger_path) as ledger:
         on_entry = None if ledger is None else lambda entry: ledger.write(entry_line(entry))
-        simulation = Simulation(program, on_entry, Deliveries() if explain else None)
+        simulation = Simulation(timetable, on_entry, load_config().phone_region, Deliveries() if explain else None)
         simulation.run(lines)
     result = simulation.result()
     if explain:
@@ -114,22 +117,79 @@ def program() -> None:
 @JSON
 @click.argument("path", metavar="FILE")
 def check(path: str, as_json: bool) -> None:
-    """Lists every mistake of a program file with its path and a hint; exit status 2 where there are any."""
+    """Lists every mistake of a program file with its path and a hint; exit status 2 where there are any. Warnings are no mistakes."""
     from tillstream.errors import ProgramError
+    from tillstream.schemas.program_advice import advice
 
     try:
         parsed = load_program(path)
     except ProgramError as error:
         if as_json:
             mistakes = [{"path": m.path, "message": m.message, "hint": m.hint} for m in error.mistakes]
-            print_json({"ok": False, "version": None, "mistakes": mistakes})
+            print_json({"ok": False, "version": None, "mistakes": mistakes, "warnings": []})
             sys.exit(error.exit_status)
         raise
+    warnings = advice(parsed.program)
     if as_json:
-        print_json({"ok": True, "version": parsed.version, "mistakes": []})
+        print_json({"ok": True, "version": parsed.version, "mistakes": [], "warnings": [item._asdict() for item in warnings]})
     else:
         rules = len(parsed.program.rules)
         click.echo(f"{path}: no mistakes; {rules} rules, version {parsed.version}")
+        for item in warnings:
+            click.echo(f"warning: {item}")
+
+
+@program.command(epilog="Example: tillstream program diff club.toml club-april.toml")
+@JSON
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+def diff(old: str, new: str, as_json: bool) -> None:
+    """Tells in words what NEW has otherwise than OLD; exit status 1 where they differ."""
+    from tillstream.schemas.program_diff import differences
+
+    before, after = load_program(old), load_program(new)
+    found = differences(before.program, after.program)
+    if as_json:
+        print_json(
+            {"equal": not found, "old": before.version, "new": after.version, "differences": [item._asdict() for item in found]}
+        )
+    else:
+        for item in found:
+            click.echo(item.text)
+        click.echo(f"{len(found)} differences" if found else "no difference")
+    if found:
+        sys.exit(1)
+
+
+@program.command(epilog="Example: tillstream program publish club.toml")
+@click.option("--backdate", is_flag=True, help="Let it begin in the past: late receipts of those days are judged by it.")
+@JSON
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True)
+def publish(paths: tuple[str, ...], backdate: bool, as_json: bool) -> None:
+    """Publishes a program, or several that change together, to all workers; it holds from its effective_from on."""
+    from tillstream.publishing import publish_programs
+
+    results = publish_programs(load_config(), paths, backdate=backdate)
+    if as_json:
+        print_json({"programs": results})
+        return
+    for path, result in zip(paths, results, strict=True):
+        done = "published" if result["published"] else "is published already:"
+        click.echo(f"{path}: {done} {result['program']}, version {result['version']}, from {result['effective_from'] or 'always'}")
+
+
+@program.command("list", epilog="Example: tillstream program list")
+@JSON
+def list_published(as_json: bool) -> None:
+    """Lists what is published, and what of it holds today."""
+    from tillstream.console import show_programs
+    from tillstream.publishing import list_programs
+
+    rows = list_programs(load_config())
+    if as_json:
+        print_json({"programs": rows})
+    else:
+        show_programs(rows)
 
 
 @main.command(epilog="Example: tillstream worker --role points")

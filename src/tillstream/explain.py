@@ -5,7 +5,7 @@ In: the name of a receipt. Out: explanations, from what the system has written d
     its posting       ClickHouse, or, where that is still on its way there, the end of the topic `ledger`
     its account's     the same; they make the member's state before it
     the sale itself   the topic `transactions`, at the offset that its posting names
-    the program       the file of the setting `program`, if it is the version that judged
+    the program       the topic `programs`, by the version that its posting names
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,19 +13,20 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from tillstream.config import Config, load_program
+from tillstream.config import Config
 from tillstream.errors import CheckFailed, UsageError
 from tillstream.kernels.chronicle import UNDOING, Chronicle
 from tillstream.kernels.keys import key_of
-from tillstream.kernels.member_poster import MemberPoster
+from tillstream.kernels.posters import Posters
+from tillstream.kernels.timetable import NOTHING
 from tillstream.schemas.events import ROUTED_BYTES_MAX, SaleEvent, decode
 from tillstream.schemas.explanations import Explanation
 from tillstream.schemas.ledger import Posting, decode_record
-from tillstream.schemas.program_file import Versioned
 from tillstream.schemas.receipts import Sale
 from tillstream.servers import check_kafka, clickhouse_of, failures_named, redis_of
 from tillstream.sinks.archive import Archive, Placed
 from tillstream.sinks.state import StateStore
+from tillstream.streams.programs import read_shelf
 from tillstream.streams.recovery import read_ledger, read_topic
 from tillstream.streams.topics import TRANSACTIONS
 
@@ -38,7 +39,7 @@ async def explain_receipt(config: Config, receipt: str, source: str | None = Non
 
     Raises:
         CheckFailed: no such receipt is posted, or it has no such line.
-        UsageError: several sources have a receipt of this name; or it was judged by another program than the configured one.
+        UsageError: several sources have a receipt of this name; or the program that judged is not published any more.
     """
     check_kafka(config)
     async with redis_of(config) as redis:
@@ -50,7 +51,7 @@ async def explain_receipt(config: Config, receipt: str, source: str | None = Non
         ledger = LiveLedger(config, clickhouse, written)
         found = [placed for placed in ledger.of_receipt(receipt) if source in {None, placed.posting.source}]
         partition = the_one(found, receipt).partition
-        chronicle = Chronicle(MemberPoster(program_of(config, found)), ledger.around(found[0]), as_of[partition])
+        chronicle = Chronicle(posters_of(ledger.kafka, found), ledger.around(found[0]), as_of[partition])
         return [explained(ledger, chronicle, placed, line_no) for placed in found]
 
 
@@ -107,19 +108,22 @@ class LiveLedger:
         raise CheckFailed(f"the sale {found.posting.receipt_id!r} is not at offset {offset} of {TRANSACTIONS} {found.partition} any more")
 
 
-def program_of(config: Config, found: list[Found]) -> Versioned:
-    """The program by which receipts were judged.
+def posters_of(kafka: dict[str, Any], found: list[Found]) -> Posters:
+    """All programs that were ever published, for the versions that judged these receipts.
 
     Raises:
-        UsageError: it is not the configured one.
+        UsageError: one of them was taken back, or nothing is published.
     """
-    program, version = load_program(config.program), found[0].posting.program_version
-    if version != program.version:
-        raise UsageError(
-            f"the receipt was judged by program version {version}, {config.program} is {program.version}; "
-            "set TILLSTREAM_PROGRAM to the file of that version"
-        )
-    return program
+    timetable = read_shelf(kafka).timetable()
+    if timetable is None:
+        raise UsageError("no program is published; workers publish the setting `program` when they first start")
+    for each in found:
+        try:
+            timetable.named(each.posting.program_version or NOTHING)
+        except KeyError:
+            version = each.posting.program_version
+            raise UsageError(f"program version {version}, by which the receipt was judged, is not published any more") from None
+    return Posters(timetable)
 
 
 def the_one(found: list[Found], receipt: str) -> Found:

@@ -1,27 +1,48 @@
 """What would these events give? The same kernels and ledger as the workers', in process, no server (DESIGN.md §7)."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from tillstream.kernels.holdings import NEVER, Holding, settle
-from tillstream.kernels.identities import account_of, identity_hash
-from tillstream.kernels.keys import key_of, occurred
-from tillstream.kernels.posters import poster_for
+from tillstream.kernels.facts import fact_of
+from tillstream.kernels.holdings import NEVER, Holding, Units, settle, sum_of
+from tillstream.kernels.identities import Seal
+from tillstream.kernels.keys import digest_of, key_of, occurred
+from tillstream.kernels.posters import Posters
+from tillstream.kernels.registry import Registry, circular_merge
 from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.sealing import seal_event
+from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import AccountEvent, EnrolledEvent, IdentityAddedEvent, Malformed, SaleEvent, TickEvent, VoidEvent, decode
+from tillstream.kernels.timetable import Timetable
+from tillstream.schemas.events import (
+    ROUTED_BYTES_MAX,
+    AccountEvent,
+    EnrolledEvent,
+    Malformed,
+    MemberEvent,
+    MergedEvent,
+    SaleEvent,
+    TickEvent,
+    TransferEvent,
+    TransferredEvent,
+    VoidEvent,
+    decode,
+    decode_from_outside,
+)
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
 from tillstream.schemas.program_file import Versioned
-from tillstream.schemas.receipts import Sale
+from tillstream.schemas.receipts import Identity, Sale
 
 IDENTITY_KEY = b"tillstream simulate"
 """A simulation stores nothing, so its identity hashes need no secret."""
 
 BATCH_ROWS = 5_000
+
+Routable = AccountEvent | TickEvent
 
 
 class Deliveries:
@@ -47,58 +68,96 @@ class Deliveries:
 class Simulation:
     """Runs a history and keeps the score.
 
-    Enrolments act before everything else, wherever they stand: what an identity earned before it was enrolled is its member's in the end.
+    Member events act before everything else, wherever they stand, each from its own time on (kernels/registry.py): what an identity earned
+    before it was enrolled is its member's in the end. `phone_region` is the setting of that name.
     """
 
-    def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None, deliveries: Deliveries | None = None) -> None:
-        self.program = program
-        self.poster = poster_for(program)
+    def __init__(
+        self,
+        program: Versioned | Timetable,
+        on_entry: Callable[[Entry], None] | None = None,
+        phone_region: str = "",
+        deliveries: Deliveries | None = None,
+    ) -> None:
+        self.seal = Seal(IDENTITY_KEY, phone_region)
+        self.registry = Registry()
+        self.digests: dict[str, str] = {}
+        self.poster = Posters(program if isinstance(program, Timetable) else Timetable([program]))
         self.snapshot = Snapshot()
         self.on_entry = on_entry
         self.deliveries = deliveries
-        self.enrolled: dict[str, str] = {}
         self.events = self.accepted = self.duplicates = 0
         self.rejected: list[dict[str, Any]] = []
         self.place_of_waiting: dict[bytes, int] = {}
 
     def run(self, lines: Iterable[bytes]) -> None:
         """Takes a history, one event a line; blank lines are passed over."""
-        routable: list[tuple[int, bytes, AccountEvent | TickEvent]] = []
-        for index, raw in enumerate(line for line in lines if line.strip()):
+        routable: list[tuple[int, bytes, Routable]] = []
+        members: list[tuple[int, bytes, MemberEvent]] = []
+        for index, line in enumerate(line for line in lines if line.strip()):
             self.events += 1
             try:
-                event = decode(raw.strip())
+                event, raw = seal_event(decode_from_outside(line.strip()), line.strip(), self.seal)
             except Malformed as problem:
                 self.reject(index, problem)
                 continue
-            if isinstance(event, EnrolledEvent | IdentityAddedEvent):
-                self.enrol(event)
-            if not isinstance(event, IdentityAddedEvent):
-                routable.append((index, raw.strip(), event))
-        routable = in_order(routable)
-        for first in range(0, len(routable), BATCH_ROWS):
-            batch = [self.route(*item) for item in routable[first : first + BATCH_ROWS]]
-            for outcome in self.poster.post(batch, self.snapshot):
-                self.count(outcome)
+            if isinstance(event, MemberEvent):
+                members.append((index, raw, event))
+            else:
+                routable.append((index, raw, event))
+        routable += self.enrol(members)
+        for some in batches(in_order(routable)):
+            self.post([self.route(*item) for item in some])
         self.rejected.sort(key=lambda rejection: rejection["index"])
 
-    def enrol(self, event: EnrolledEvent | IdentityAddedEvent) -> None:
-        identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
-        for identity in identities:
-            self.enrolled[identity_hash(identity, IDENTITY_KEY)] = event.data.member_id
-        self.accepted += isinstance(event, IdentityAddedEvent)
+    def post(self, batch: list[Routed]) -> None:
+        """Posts a batch, then what follows from it on other accounts."""
+        following = []
+        for outcome in self.poster.post(batch, self.snapshot):
+            self.count(outcome)
+            for follow in outcome.follow:
+                event: TransferredEvent = decode(follow.raw, ROUTED_BYTES_MAX)  # type: ignore[assignment]
+                following.append(Routed(event, follow.account_id, outcome.routed.offset, follow.raw))
+        if following:
+            self.post(following)
 
-    def route(self, index: int, raw: bytes, event: AccountEvent | TickEvent) -> Routed:
-        if isinstance(event, EnrolledEvent):
-            return Routed(event, event.data.member_id, index, raw)
-        member = None if isinstance(event, TickEvent | VoidEvent) else event.data.member
-        return Routed(event, account_of(member, IDENTITY_KEY, self.enrolled), index, raw)
+    def enrol(self, events: Iterable[tuple[int, bytes, MemberEvent]]) -> list[tuple[int, bytes, Routable]]:
+        """Who is who, and by that which accounts together are what a member has; the enrolments, which their accounts are told of."""
+        accepted: list[tuple[int, bytes, MemberEvent]] = []
+        for index, raw, event in events:
+            digest = digest_of(event)
+            known = self.digests.setdefault(key_of(event), digest)
+            if known != digest:
+                self.reject(index, Malformed("conflict", "$.data", "the event is known with other data"))
+            elif self.registry.take(event) == "same":
+                self.duplicates += 1
+            else:
+                accepted.append((index, raw, event))
+        refused = self.registry.merges().refused
+        for index, _, event in accepted:
+            if isinstance(event, MergedEvent) and fact_of(event).order in refused:
+                self.reject(index, circular_merge(event))
+            else:
+                self.accepted += not isinstance(event, EnrolledEvent)
+        self.snapshot.groups = self.registry.groups()
+        return [(index, raw, event) for index, raw, event in accepted if isinstance(event, EnrolledEvent)]
+
+    def route(self, index: int, raw: bytes, event: Routable) -> Routed:
+        """An event on its way to its account; a transfer is told the receiver's, if they are of one household."""
+        if isinstance(event, TickEvent | VoidEvent | TransferredEvent):
+            return Routed(event, None, index, raw)
+        if isinstance(event, TransferEvent):
+            giver, receiver = self.registry.transfer_of(event)
+            return Routed(msgspec.structs.replace(event, toaccountid=receiver), giver, index, raw)
+        member = Identity("member", event.data.member_id) if isinstance(event, EnrolledEvent) else event.data.member
+        account = None if member is None else self.registry.account_at(member, occurred(event))
+        return Routed(event, account, index, raw)
 
     def count(self, outcome: Outcome) -> None:
         index = self.place_of_waiting.pop(outcome.routed.raw, 0) if outcome.waited else outcome.routed.offset
         if outcome.status == "waiting":
             self.place_of_waiting[outcome.routed.raw] = index
-        self.accepted += outcome.status == "accepted"
+        self.accepted += outcome.status == "accepted" and not isinstance(outcome.routed.event, TransferredEvent)
         self.duplicates += outcome.status == "duplicate"
         if outcome.problem is not None:
             self.reject(index, outcome.problem)
@@ -112,13 +171,16 @@ class Simulation:
         self.rejected.append({"index": index, "code": problem.code, "path": problem.path, "message": problem.message})
 
     def result(self) -> dict[str, Any]:
-        """The object that `simulate --json` prints; accounts and units that hold nothing are left out."""
+        """The object that `simulate --json` prints; a group's accounts are one; accounts and units that hold nothing are left out."""
+        groups: dict[str, list[Units]] = defaultdict(list)
+        for account_id, units in self.snapshot.accounts.items():
+            groups[self.snapshot.groups.get(account_id, [account_id])[0]].append(units)
         accounts = {
-            account_id: {unit: standing(units[unit], self.snapshot.as_of) for unit in sorted(units)}
-            for account_id, units in sorted(self.snapshot.accounts.items())
+            account_id: {unit: standing(holding, self.snapshot.as_of) for unit, holding in sorted(sum_of(held).items())}
+            for account_id, held in sorted(groups.items())
         }
         accounts = {
-            account_id: {unit: there for unit, there in units.items() if there["balance"] or there["lots"]}
+            account_id: {unit: there for unit, there in units.items() if any(there.values())}
             for account_id, units in accounts.items()
         }
         return {
@@ -131,7 +193,7 @@ class Simulation:
         }
 
 
-def in_order(events: list[tuple[int, bytes, AccountEvent | TickEvent]]) -> list[tuple[int, bytes, AccountEvent | TickEvent]]:
+def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[int, bytes, Routable]]:
     """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind all of their moment."""
     first: dict[str, datetime] = {}
     placed = []
@@ -145,6 +207,18 @@ def in_order(events: list[tuple[int, bytes, AccountEvent | TickEvent]]) -> list[
     return [(index, raw, event) for _, index, raw, event in placed]
 
 
+def batches(events: list[tuple[int, bytes, Routable]]) -> Iterator[list[tuple[int, bytes, Routable]]]:
+    """Some events at a time; a transfer ends a batch, since what follows from it comes before anything else."""
+    batch: list[tuple[int, bytes, Routable]] = []
+    for item in events:
+        batch.append(item)
+        if len(batch) >= BATCH_ROWS or isinstance(item[2], TransferEvent):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def ledger_entries(records: Iterable[bytes]) -> Iterator[Entry]:
     """The entries of ledger records, one by one."""
     for raw in records:
@@ -154,12 +228,12 @@ def ledger_entries(records: Iterable[bytes]) -> Iterator[Entry]:
 
 
 def standing(holding: Holding, as_of: str | None) -> dict[str, Any]:
-    """Balance and lots of one unit, as `simulate --json` prints them."""
+    """Balance, what is set aside, and lots of one unit, as `simulate --json` prints them."""
     lots = settle(holding, as_of).lots
     return {
         "balance": holding.balance,
-        "pending": 0,
-        "held": 0,
+        "pending": pending_points(holding),
+        "held": held_points(holding),
         "lots": [{"expires_on": None if expiry == NEVER else expiry, "points": points} for expiry, points in lots.items()],
     }
 

@@ -7,7 +7,6 @@ from msgspec import structs
 from tillstream.errors import CheckFailed
 from tillstream.kernels.chronicle import UNDOING, Chronicle, place
 from tillstream.kernels.keys import occurred
-from tillstream.kernels.member_poster import MemberPoster
 from tillstream.schemas.events import ROUTED_BYTES_MAX, ReturnEvent, decode
 from tillstream.schemas.explanations import Explanation
 from tillstream.schemas.ledger import Posting, decode_record
@@ -26,11 +25,10 @@ def explanations_of(simulation: Simulation, receipt: str | None = None, line_no:
     by_account: dict[str, list[Posting]] = {}
     for posting in postings:
         by_account.setdefault(posting.account_id or "", []).append(posting)
-    poster = MemberPoster(simulation.program)
     for _, own in sorted(by_account.items()):
         if receipt is not None and all(posting.receipt_id != receipt for posting in own):
             continue
-        chronicle = Chronicle(poster, own, simulation.snapshot.as_of)
+        chronicle = Chronicle(simulation.poster, own, simulation.snapshot.as_of)
         wanted = [posting for posting in own if receipt is None or posting.receipt_id == receipt]
         found += [with_deliveries(each, key, deliveries) for key, each in receipts(chronicle, wanted, deliveries)]
         found += chronicle.others() if receipt is None else ()
@@ -64,7 +62,8 @@ def times(count: int) -> str:
 
 def waiting(simulation: Simulation) -> Iterator[Explanation]:
     """Returns and voids whose sale has not come."""
-    head = simulation.program.program.program
+    timetable = simulation.poster.timetable
+    head = timetable.versions[0].program.program
     for events in simulation.snapshot.waiting.values():
         for raw in events.values():
             event = decode(raw, ROUTED_BYTES_MAX)
@@ -72,7 +71,7 @@ def waiting(simulation: Simulation) -> Iterator[Explanation]:
             moment = occurred(event)  # type: ignore[arg-type]
             yield Explanation(
                 "waiting", event.source, event.id, event.data.receipt_id, None, moment.isoformat(),  # type: ignore[union-attr]
-                moment.astimezone(simulation.poster.zone).date().isoformat(), head.id, None, head.currency,
+                moment.astimezone(timetable.zone).date().isoformat(), head.id, None, head.currency,
                 f"it waits for its sale {sale}, which has not come", sale,
             )  # fmt: skip
 

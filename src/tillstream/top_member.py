@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from tillstream.kernels.wording import award_words, money
 from tillstream.schemas.program_file import Versioned
-from tillstream.schemas.programs import Rule
+from tillstream.schemas.program_words import money
+from tillstream.schemas.programs import Award, Rule, award_form
 
 TOP = """
 SELECT account_id, sum(points) AS balance, countIf(kind = 'accrual') AS accruals
@@ -66,6 +66,22 @@ def sentence(rule: Rule, row: Sequence[Any], currency: str) -> str:
     capped = f", cut to {rule.cap.per_receipt} by its cap" if rule.cap.per_receipt is not None and award > rule.cap.per_receipt else ""
     until = f"; usable until {expires_on}" if expires_on else ""
     return (
-        f"{day}, {category or 'goods'} for {money(amount)} {currency}: rule {rule.id} ({award_words(rule.award)}) "
+        f"{day}, {category or 'goods'} for {money(amount)} {currency}: rule {rule.id} ({formula(rule.award)}) "
         f"saw {money(basis)} {currency} and gave {award}{capped}; {points} of them fall to this line by its share{until}"
     )
+
+
+def formula(award: Award) -> str:
+    """The award in words."""
+    form = award_form(award)
+    if form == "per_amount":
+        return f"{award.points} per {money(award.per_amount or 0)}"
+    if form == "per_item":
+        return f"{award.points} for every {award.per_item} of an article"
+    if form == "per_line":
+        return f"{award.points} for every {award.per_line} lines"
+    if form == "fixed":
+        return f"{award.fixed} at once"
+    if form == "steps":
+        return ", ".join(f"{points} from {money(least)}" for least, points in award.steps or [])
+    return f"{award.multiply} times the points of {award.of}"
