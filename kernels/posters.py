@@ -53,8 +53,9 @@ class Posters:
 
     def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
         """The accounts of whose earlier events the snapshot must have all before the batch is posted."""
-        any_version = self.poster_of(self.timetable.effective_versions[-1])
-        return any_version.in_need_of_chronicles(batch, snapshot)
+        if not self.looks_at_members:
+            return set()
+        return self._member_poster(self.timetable.effective_versions[-1]).in_need_of_chronicles(batch, snapshot)
 
     @property
     def budget_limits(self) -> dict[str, int]:

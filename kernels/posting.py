@@ -127,10 +127,6 @@ class Poster:
                 outcomes.append(self.post_fact(routed, snapshot))
         return outcomes
 
-    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
-        """Accounts of whose earlier events the snapshot must have all: of none, since each event is judged by itself."""
-        return set()
-
     def earn(self, sales: Sequence[SaleEvent]) -> Iterator[Earned]:
         """The kernel's awards for a batch of sales."""
         columns = gather(self.compiled, [sale.data for sale in sales], self.zone)

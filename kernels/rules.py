@@ -142,8 +142,9 @@ def watches(program: Program) -> dict[str, Rule]:
 
 def bought_lines(bought: Bought) -> Lines:
     """The lines that a purchase condition looks for."""
-    given = {key: getattr(bought, key) for key in ("sku", "category", "brand", "kind")}
-    return Lines(**{key: [value] if isinstance(value, str) else value for key, value in given.items()})
+    given = (bought.sku, bought.category, bought.brand, bought.kind)
+    sku, category, brand, kind = ([key] if isinstance(key, str) else key for key in given)
+    return Lines(sku=sku, category=category, brand=brand, kind=kind)
 
 
 def bought_id(bought: Bought) -> str:

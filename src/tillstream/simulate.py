@@ -196,7 +196,7 @@ class Simulation:
 def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[int, bytes, Routable]]:
     """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind all of their moment."""
     first: dict[str, datetime] = {}
-    placed = []
+    placed: list[tuple[tuple[datetime, bool, str], int, bytes, Routable]] = []
     for index, raw, event in events:
         if isinstance(event, TickEvent):
             placed.append(((event.time, True, ""), index, raw, event))
