@@ -8,11 +8,12 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
+KERNELS = ("award", "columns", "looking", "reversal", "watching")
 CHECKED = os.environ.get("TILLSTREAM_CHECKED") == "1"
 
 setup(
     ext_modules=cythonize(
-        [Extension(f"tillstream.kernels.{name}", [f"kernels/{name}.pyx"]) for name in ("award", "columns", "reversal")],
+        [Extension(f"tillstream.kernels.{name}", [f"kernels/{name}.pyx"]) for name in KERNELS],
         include_path=["kernels"],
         compiler_directives={
             "language_level": 3,

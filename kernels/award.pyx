@@ -148,13 +148,30 @@ cdef class Awards:
             points.append(self.parts[p].points)
         return group.rule, group.basis, group.award, places, points
 
-    def record(self, Py_ssize_t receipt, list values, list fragments):
+    def sums(self, Py_ssize_t receipt):
+        """What each rule gives one receipt in all: (rule row, points); ask before the receipt's `given` or `record`."""
+        cdef list result = []
+        cdef Py_ssize_t g, p
+        cdef int64_t points
+        self.seek(receipt)
+        g = self.next_group
+        while g < self.groups_n and self.groups[g].receipt == receipt:
+            points = 0
+            for p in range(self.groups[g].part_from, self.groups[g].part_to):
+                points += self.parts[p].points
+            if points:
+                result.append((self.groups[g].rule, points))
+            g += 1
+        return result
+
+    def record(self, Py_ssize_t receipt, list values, list fragments, bytes behind=b""):
         """The ledger record of one plain sale, as `schemas.ledger` encodes it (see writing.py), and its points by number of unit.
 
         Args:
             receipt: its place in the batch; ask for receipts in rising order.
             values: what is said in front of its lines: bytes stand as they are, strings become JSON strings, integers digits.
             fragments: per rule row the bytes before its points, and those behind its line numbers up to its basis.
+            behind: what is said behind its entries.
         """
         self.text.size = 0
         for value in values:
@@ -170,10 +187,13 @@ cdef class Awards:
                 text_room(&self.text, INTEGER_MAX)
                 text_integer(&self.text, value)
         totals = self.write_entries(receipt, fragments)
+        text_room(&self.text, len(behind) + 2)
+        text_object(&self.text, behind)
+        text_bytes(&self.text, b"}}", 2)
         return PyBytes_FromStringAndSize(self.text.start, self.text.size), totals
 
     cdef list write_entries(self, Py_ssize_t receipt, list fragments):
-        """The lines and accruals of one receipt and the end of its record; points by number of unit, those without any left out."""
+        """The lines and accruals of one receipt; points by number of unit, those without any left out."""
         cdef Py_ssize_t at = self.first[receipt], end = self.first[receipt + 1], last
         cdef dict totals = {}
         cdef Group* group
@@ -198,7 +218,7 @@ cdef class Awards:
                 some = True
                 unit = self.unit[group.rule]
                 totals[unit] = totals.get(unit, 0) + self.write_group(group, before, behind, at)
-        text_bytes(&self.text, b"]}}", 3)
+        text_bytes(&self.text, b"]", 1)
         return list(totals.items())
 
     cdef Py_ssize_t most_text(self, Py_ssize_t lines, Py_ssize_t first, Py_ssize_t last, list fragments) except -1:

@@ -3,7 +3,7 @@
 Due are the dates up to that of the latest `clock.tick`; what is due on a date comes before all events of that date.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from typing import NamedTuple
 
@@ -15,6 +15,9 @@ from tillstream.schemas.member_state import Member, Profile
 from tillstream.schemas.programs import Program, Rule
 
 BIRTHDAY, PERIOD_END = "birthday", "period_end"
+
+DAYS_MAX = 4_000
+"""Dates whose due dates are remembered: ten years of them."""
 
 
 class Due(NamedTuple):
@@ -38,22 +41,42 @@ class Dues:
 
     def __init__(self, program: Program) -> None:
         self.birthday = [rule.id for rule in program.rules if rule.on == BIRTHDAY]
-        self.targets = [rule for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
+        self.targets = [(rule, counter_of(rule)) for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
+        self.due_days: dict[int, list[tuple[str, int]]] = {}
 
     def between(self, member: Member, after: int, until: int) -> list[Due]:
         """What is due later than the date `after`, up to `until`, in order."""
+        if until <= after:
+            return []
         found = [*self._birthdays(member.profile, after, until)]
-        for rule in self.targets:
-            found += self._ends(member, rule, after, until)
+        for rule, counter in self.targets:
+            found += self._ends(rule, member.counts.get(counter, {}), after, until)
         return sorted(found, key=lambda due: (due.day, due.name))
 
     def next_after(self, member: Member, after: int) -> date | None:
         """The first date later than `after` on which something will be due, as things stand."""
         after = max(after, member.profile.enrolled_on or 0, 1)
         year = date.fromordinal(after) + timedelta(days=366)
-        ends = [due_day(rule, day) for rule in self.targets for day in member.counts.get(counter_of(rule), {})]
+        ends = [due_day(rule, day) for rule, counter in self.targets for day in member.counts.get(counter, {})]
         days = [due.day for due in self._birthdays(member.profile, after, year.toordinal())]
         return min([*days, *(day for day in ends if day.toordinal() > after)], default=None)
+
+    def next_after_sale(self, member: Member, day: int, after: int) -> int:
+        """The same as a number, 0 for none, where since `member.next_due` was set nothing happened but a sale on the date `day`."""
+        if 0 < member.next_due <= after:
+            due = self.next_after(member, after)
+            return 0 if due is None else due.toordinal()
+        ends = [end for counter, end in self.ends_of(day) if end > after and day in member.counts.get(counter, ())]
+        return min([member.next_due, *ends] if member.next_due else ends, default=0)
+
+    def ends_of(self, day: int) -> list[tuple[str, int]]:
+        """By counter, when the periods of a date are judged; remembered, since sales come by the day."""
+        found = self.due_days.get(day)
+        if found is None:
+            if len(self.due_days) >= DAYS_MAX:
+                self.due_days.clear()
+            found = self.due_days[day] = [(counter, due_day(rule, day).toordinal()) for rule, counter in self.targets]
+        return found
 
     def _birthdays(self, profile: Profile, after: int, until: int) -> Iterator[Due]:
         """Birthdays after the enrolment; 02-29 is the 28th in common years."""
@@ -66,8 +89,7 @@ class Dues:
             if first < due.toordinal() <= until:
                 yield Due(due, BIRTHDAY, self.birthday, 1)
 
-    def _ends(self, member: Member, rule: Rule, after: int, until: int) -> Iterator[Due]:
-        counts = member.counts.get(counter_of(rule), {})
+    def _ends(self, rule: Rule, counts: Mapping[int, int], after: int, until: int) -> Iterator[Due]:
         per = rule.target.per if rule.target is not None else "month"
         for span in sorted({period(date.fromordinal(day), per) for day in counts}):
             due, quantity = due_day(rule, span[0]), total(counts, span)

@@ -4,14 +4,17 @@ Posting in order takes one step; what comes late makes all steps again, from not
 through `Fold`, so an account ends where the sorted order of its events leads (G3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
+from tillstream.kernels.columns import Columns
 from tillstream.kernels.counting import Counting, Sums, day_of
-from tillstream.kernels.member_rules import Given, Look, MemberRules, columns_of
+from tillstream.kernels.looking import Looks
+from tillstream.kernels.member_rules import Given, MemberRules, columns_of
 from tillstream.kernels.reversal import undone
 from tillstream.kernels.room import Allowance
 from tillstream.kernels.terms import Moment
@@ -19,10 +22,20 @@ from tillstream.kernels.tiers import advance, rise, start
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import WHOLE, Judged, Member, Sheet
+from tillstream.schemas.member_state import WHOLE, Judged, Look, Member, Sheet
 
 Position = tuple[str, str]
 """Where an event stands among those of its account: (UTC instant, natural key)."""
+
+
+class Sold(NamedTuple):
+    """What a sale is to its member's state: its local date, what its lines come to, what each watch counts of them, and when it was."""
+
+    day: date
+    amount: int
+    watched: Sequence[int]
+    position: Position
+    occurred_at: str
 
 
 class Fold:
@@ -40,33 +53,30 @@ class Fold:
     def counting(self) -> Counting:
         return self.rules.counting
 
-    def look(self, day: date, amount: int) -> Look:
-        """What the state leaves of the rules for a sale on `day` whose lines come to `amount`."""
-        self.reach(day)
-        return self.rules.look(self.member, Moment(day, amount), self.budgets)
-
-    def sale(self, posting: Posting, given: list[Given]) -> list[Given]:
-        """A sale gave `given`; what the new tier gives on top, if it raised one."""
-        self.counting.bought(self.member, posting)
-        self.gave(posting, given)
-        bonuses = self.risen(posting)
-        self.stands_at(posting)
+    def sale(self, sale: Sold, sums: Sequence[tuple[str, int]]) -> list[Given]:
+        """A sale, of which rules gave `sums` by their ids; what the new tier gives on top, if it raised one."""
+        self.counting.bought(self.member, sale.day.toordinal(), sale.amount, sale.watched)
+        self.gave(sale.day, sums)
+        bonuses = self.risen(sale.day, sale.occurred_at)
+        self.member.last = max(self.member.last, sale.position)
         return bonuses
 
-    def sale_again(self, posting: Posting) -> tuple[Look, list[Given]]:
+    def sale_again(self, posting: Posting) -> tuple[Looks, list[Given]]:
         """A posted sale under the state as it is now."""
-        look = self.look(date.fromisoformat(posting.day), sum(posting.amount))
-        given = self.kernel_given(posting, look, {})
-        return look, [*given, *self.sale(posting, given)]
+        sold = sold_of(posting, self.counting.counts(posting, {}))
+        self.reach(sold.day)
+        columns = columns_of(posting, self.rules.compiled.words)
+        looks = self.rules.look(columns, [self.member], [sold.day], self.budgets)
+        given = self.kernel_given(columns, looks)
+        return looks, [*given, *self.sale(sold, sums_of(given))]
 
-    def kernel_given(self, posting: Posting, look: Look, back: Sums) -> list[Given]:
-        """The award kernel on one posted sale, of which `back` came back.
+    def kernel_given(self, columns: Columns, looks: Looks) -> list[Given]:
+        """The award kernel on one posted sale.
 
         Raises:
             Malformed: what it gives does not fit 64 bits.
         """
-        columns = columns_of(posting, self.rules.compiled.words, back)
-        awards = self.rules.award(columns, [look])
+        awards = self.rules.award(columns, looks)
         if awards.status[0]:
             raise Malformed("overflow", "$.data.lines", "the receipt's sums or points do not fit 64 bits")
         return self.rules.given(awards, 0, columns.line_no)
@@ -89,7 +99,7 @@ class Fold:
         bought = {n: (amount, quantity) for n, amount, quantity in zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True)}
         left: dict[str, dict[int, int]] = {}
         if not self.rules.requalifying.isdisjoint(sheet.given):
-            again = self.kernel_given(sale, Look(sheet.closed, sheet.room), back)
+            again = self.kernel_given(columns_of(sale, self.rules.compiled.words, back), self.rules.looks_of(sheet.look))
             left = {given.rule_id: dict(zip(given.line_no, given.points, strict=True)) for given in again}
         result: dict[str, dict[int, int]] = {}
         for rule_id, lines in sheet.given.items():
@@ -108,7 +118,7 @@ class Fold:
                     taken[number] = part
             if taken:
                 result[rule_id] = taken
-        return Sheet(sheet.given, result, sheet.closed, sheet.room)
+        return Sheet(sheet.given, result, sheet.look)
 
     def bonus(self, posting: Posting) -> list[Given]:
         """An activity, an enrolment or what fell due: what the rules that answer to it give."""
@@ -118,39 +128,38 @@ class Fold:
             first = self.member.profile.enrolled_on is None
             since = day_of(posting) if first else self.member.profile.enrolled_on
             self.member.profile = structs.replace(judged.profile, enrolled_on=since)
-            given = self.answers(posting, judged) if first else []
+            given = self.answers(day, judged) if first else []
         else:
-            given = self.answers(posting, judged)
-        self.gave(posting, given)
-        given = [*given, *self.risen(posting)]
+            given = self.answers(day, judged)
+        self.gave(day, sums_of(given))
+        given = [*given, *self.risen(day, posting.occurred_at)]
         self.stands_at(posting)
         return given
 
-    def answers(self, posting: Posting, judged: Judged) -> list[Given]:
+    def answers(self, day: date, judged: Judged) -> list[Given]:
         """What the rules give that `judged` leaves open."""
-        moment = Moment(date.fromisoformat(posting.day))
-        found = self.rules.bonuses.give(judged, self.member, moment, self.budgets)
+        found = self.rules.bonuses.give(judged, self.member, Moment(day), self.budgets)
         if any(bonus.award > INT64_MAX for bonus in found):
             raise Malformed("overflow", "$.data.quantity", "the points do not fit 64 bits")
         return [Given(bonus.rule.id, [WHOLE], [bonus.points], bonus.basis, bonus.award) for bonus in found]
 
-    def risen(self, posting: Posting) -> list[Given]:
+    def risen(self, day: date, occurred_at: str) -> list[Given]:
         """Raises the tier as far as it goes, and gives what the rules `on = "tier_up"` give for it; these may raise it further."""
-        tiers, day = self.rules.program.tiers, date.fromisoformat(posting.day)
+        tiers = self.rules.program.tiers
         given: list[Given] = []
         while tiers is not None and rise(tiers, self.member, day):
-            local = datetime.fromisoformat(posting.occurred_at).astimezone(self.zone)
+            local = datetime.fromisoformat(occurred_at).astimezone(self.zone)
             answering = self.rules.bonuses.answering("tier_up", local, {})
-            more = self.answers(posting, Judged(trigger="tier_up", open=answering))
-            self.gave(posting, more)
+            more = self.answers(day, Judged(trigger="tier_up", open=answering))
+            self.gave(day, sums_of(more))
             given += more
         return given
 
-    def gave(self, posting: Posting, given: Sequence[Given]) -> None:
-        """Counts what rules gave an event."""
-        for rule_id, _, points, *_ in given:
-            self.counting.gave(self.member, rule_id, day_of(posting), sum(points))
-            self.moved(rule_id, sum(points))
+    def gave(self, day: date, sums: Sequence[tuple[str, int]]) -> None:
+        """Counts what rules gave an event, by their ids."""
+        self.counting.gave(self.member, day.toordinal(), sums)
+        for rule_id, points in sums:
+            self.moved(rule_id, points)
 
     def moved(self, rule_id: str, points: int) -> None:
         rule = self.counting.rules.get(rule_id)
@@ -170,12 +179,17 @@ class Fold:
 
 def position(posting: Posting) -> Position:
     """Where a posting's event stands among those of its account."""
-    return instant_text(datetime.fromisoformat(posting.occurred_at)), posting.posting_id
+    return position_at(datetime.fromisoformat(posting.occurred_at), posting.posting_id)
+
+
+def position_at(moment: datetime, posting_id: str) -> Position:
+    """The same, of what has no posting yet."""
+    return instant_text(moment), posting_id
 
 
 def instant_text(moment: datetime) -> str:
     """An instant as text that sorts as instants do."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -185,12 +199,22 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 
 def sheet_of(given: Sequence[Given], look: Look | None = None) -> Sheet:
     """What an event's rules stand at before anything comes back."""
-    sheet = Sheet({}, {}, [] if look is None else look.closed, {} if look is None else look.room)
+    sheet = Sheet({}, {}, look or Look())
     for rule_id, line_no, points, *_ in given:
         lines = sheet.given.setdefault(rule_id, {})
         for number, part in zip(line_no, points, strict=True):
             lines[number] = lines.get(number, 0) + part
     return sheet
+
+
+def sums_of(given: Iterable[Given]) -> list[tuple[str, int]]:
+    """What each rule gives in all."""
+    return [(each.rule_id, sum(each.points)) for each in given]
+
+
+def sold_of(posting: Posting, watched: Sequence[int]) -> Sold:
+    """A posted sale, of which the watches count `watched`."""
+    return Sold(date.fromisoformat(posting.day), sum(posting.amount), watched, position(posting), posting.occurred_at)
 
 
 def copied(member: Member) -> Member:

@@ -11,33 +11,45 @@ from typing import NamedTuple
 from msgspec import structs
 
 from tillstream.kernels.award import Awards
-from tillstream.kernels.columns import gather
-from tillstream.kernels.counting import day_of
-from tillstream.kernels.dues import Dues
+from tillstream.kernels.columns import Columns, gather
+from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.facts import Facts
-from tillstream.kernels.fold import Fold, sheet_of
-from tillstream.kernels.member_rules import Given, Look, MemberRules, judged_of
-from tillstream.kernels.posting import Earned, Poster
+from tillstream.kernels.fold import Fold, Sold, position_at
+from tillstream.kernels.looking import Looks
+from tillstream.kernels.member_rules import Given, MemberRules, judged_at, one_of
+from tillstream.kernels.posting import Earned, Poster, is_plain, overflow
 from tillstream.kernels.refold import Refold, is_late, summed
 from tillstream.kernels.room import Allowance, Budgets, Table
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.kernels.watching import JudgedWriter
+from tillstream.kernels.writing import behind_entries
 from tillstream.schemas.events import ActivityEvent, EnrolledEvent, Malformed, SaleEvent, TickEvent
+from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, decode_record
-from tillstream.schemas.member_state import Judged, Member, Sheet
+from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 from tillstream.schemas.program_file import Versioned
+
+Sums = Sequence[tuple[str, int]]
+"""Points by rule id."""
+
+
+class Run(NamedTuple):
+    """Sales of accounts that are all different, in columns, and what their members' states mean for them."""
+
+    columns: Columns
+    looks: Looks
 
 
 class MemberEarned(NamedTuple):
-    """What the rules give one sale under its member's state, how it was judged, and the state on its way; as `Earned` for `Poster`."""
+    """What the rules give one sale under its member's state, at which place of which run, and the state on its way; as `Earned`."""
 
     awards: Awards
     place: int
     day: date
-    judged: Judged
-    look: Look | None
+    run: Run
     fold: Fold | None
 
     @property
@@ -56,6 +68,8 @@ class MemberPoster(Poster):
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
         self.exchanges = Exchanges(self.program)
+        self.limited = {rule.id: rule for rule in self.program.rules if rule.cap.budget is not None}
+        self.judged_writer = JudgedWriter(self.compiled.words)
         self.facts = Facts(self.program, self.rules.bonuses, self.zone, self.version)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
@@ -86,17 +100,15 @@ class MemberPoster(Poster):
 
     def earn_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[MemberEarned]:
         """The kernel's awards for sales of accounts that are all different, each under its member's state."""
-        sales = [routed.event.data for routed in run]  # type: ignore[union-attr]
-        columns = gather(self.compiled, sales, self.zone)
-        judged = judged_of(columns, self.compiled.words)
+        columns = gather(self.compiled, [routed.event.data for routed in run], self.zone)  # type: ignore[union-attr]
         folds = [None if routed.account_id is None else self.fold(snapshot.members.get(routed.account_id)) for routed in run]
-        looks = [
-            None if fold is None else fold.look(day, sum([line.amount for line in sale.lines]))
-            for fold, day, sale in zip(folds, columns.dates, sales, strict=True)
-        ]
+        for fold, day in zip(folds, columns.dates, strict=True):
+            if fold is not None:
+                fold.reach(day)
+        looks = self.rules.look(columns, [None if fold is None else fold.member for fold in folds], columns.dates, self.budgets)
         awards = self.rules.award(columns, looks)
-        for place, each in enumerate(zip(columns.dates, judged, looks, folds, strict=True)):
-            yield MemberEarned(awards, place, *each)
+        for place, (day, fold) in enumerate(zip(columns.dates, folds, strict=True)):
+            yield MemberEarned(awards, place, day, Run(columns, looks), fold)
 
     def fold(self, member: Member | None) -> Fold:
         """A state to move on, on a budget of its own until its postings are kept."""
@@ -106,21 +118,50 @@ class MemberPoster(Poster):
         self, routed: Routed, event: SaleEvent, earned: MemberEarned, snapshot: Snapshot, digest: str, *, closes: bool
     ) -> list[bytes]:
         """What a sale writes to the ledger, applied."""
-        if earned.fold is None or earned.look is None:
+        fold, terms = earned.fold, self.terms_of(earned.day)
+        if fold is None:
             return super().sale_records(routed, event, Earned(*earned[:3]), snapshot, digest, closes=closes)
-        bare = self.bare_sale(routed, event, self.terms_of(earned.day), snapshot, digest)
-        posting = structs.replace(bare, judged=earned.judged)
-        if is_late(posting, earned.fold.member.last):
-            return self.late_records(posting, snapshot, closes=closes)
-        given = self.rules.given(earned.awards, earned.place, posting.line_no)
-        look = earned.look
-        if self.overspends(given):
-            look = earned.fold.look(earned.day, sum(posting.amount))
-            given = earned.fold.kernel_given(posting, look, {})
-        bonuses = earned.fold.sale(posting, given)
-        sheet = sheet_of([*given, *bonuses], look) if self.rules.requalifying else None
-        posting = structs.replace(posting, entries=[*posting.entries, *self.accruals([*given, *bonuses], posting)], sheet=sheet)
-        return self.finish([posting], earned.fold, snapshot, closes=closes)
+        sold = self.sold(routed, event, earned)
+        if sold.position < fold.member.last:
+            bare = self.bare_sale(routed, event, terms, snapshot, digest)
+            return self.late_records(structs.replace(bare, judged=self.judged(earned)), snapshot, closes=closes)
+        sums = self.sums(earned)
+        if self.overspends(sums):
+            earned = self.earned_again(earned, fold)
+            self.check_sale(event.data, earned)
+            sums = self.sums(earned)
+        bonuses = fold.sale(sold, sums)
+        if closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of):
+            units = snapshot.units(routed.account_id or "")
+            if not self.dues_until(fold, sold.day, snapshot) and not self.exchanges.possible(units, self.by_unit(sums)):
+                return [self.swift_sale(routed, event, earned, fold, sums, snapshot, digest)]
+        bare = self.bare_sale(routed, event, terms, snapshot, digest)
+        given = [*self.rules.given(earned.awards, earned.place, bare.line_no), *bonuses]
+        posting = structs.replace(
+            bare, judged=self.judged(earned), entries=[*bare.entries, *self.accruals(given, bare)], look=self.look(earned, sums)
+        )
+        return self.finish([posting], fold, snapshot, closes=closes)
+
+    def swift_sale(
+        self, routed: Routed, event: SaleEvent, earned: MemberEarned, fold: Fold, sums: Sums, snapshot: Snapshot, digest: str
+    ) -> bytes:
+        """The record of a sale in order that only earns, applied: what `sale_records` does else, without the objects in between."""
+        account_id, terms = routed.account_id or "", self.terms_of(earned.day)
+        day = earned.day.toordinal()
+        fold.member.next_due = self.dues.next_after_sale(fold.member, day, max(as_of_day(snapshot), fold.member.dues_until))
+        behind = behind_entries(self.judged_text(earned), fold.member, self.look(earned, sums))
+        said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
+        record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
+        totals = self.by_unit(sums)
+        units = snapshot.units(account_id)
+        for unit, points in totals.items():
+            if (units[unit].balance if unit in units else 0) + points > INT64_MAX:
+                raise overflow(unit)
+        snapshot.credit(account_id, list(totals.items()), terms.expiries)
+        snapshot.hold(routed.key, terms.text, record)
+        snapshot.stand(account_id, fold.member, {routed.key: event.data.issued_at.isoformat()})
+        self.take_budgets(fold)
+        return record
 
     def undo_records(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
         """What a return or void writes to the ledger, applied: the points that paid as ever, the rules' points by their sheet."""
@@ -176,7 +217,8 @@ class MemberPoster(Poster):
             yield structs.replace(late, entries=[*late.entries, *entries], sheet=refold.sheets[undone])
         elif late.kind != "due":
             given = self.accruals(refold.given[late.posting_id], late)
-            yield structs.replace(late, entries=[*late.entries, *given])
+            look = refold.sheets[late.posting_id].look
+            yield structs.replace(late, entries=[*late.entries, *given], look=look if look != Look() else None)
         for key in sorted(refold.dues.keys() - known.keys()):
             yield structs.replace(refold.dues[key], entries=self.accruals(refold.given[key], refold.dues[key]))
         for key in sorted(old.keys() - {undone}):
@@ -187,8 +229,7 @@ class MemberPoster(Poster):
     def finish(self, postings: list[Posting], fold: Fold, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
         """Adds what fell due meanwhile, gives the postings the state behind them all, keeps them, and takes from budgets what they gave."""
         first = postings[0]
-        after = max(fold.member.dues_until, day_of(first))
-        due = self.dues.between(fold.member, after, as_of_day(snapshot))
+        due = self.dues_until(fold, date.fromisoformat(first.day), snapshot)
         made = [self.facts.due(first.account_id or "", each, first) for each in due]
         postings = [*postings, *self.due_postings(made, fold)]
         next_due = self.dues.next_after(fold.member, max(as_of_day(snapshot), fold.member.dues_until))
@@ -198,9 +239,13 @@ class MemberPoster(Poster):
             self.keep(structs.replace(posting, member=member), snapshot, closes=closes and place == last)
             for place, posting in enumerate(postings)
         ]
+        self.take_budgets(fold)
+        return records
+
+    def take_budgets(self, fold: Fold) -> None:
+        """What the fold's postings took, now that they are kept."""
         for rule_id, points in fold.budgets.changes().items():
             self.budgets.moved(self.named[rule_id], points)
-        return records
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
         """As `Poster.keep`, with what is exchanged after the posting."""
@@ -251,12 +296,52 @@ class MemberPoster(Poster):
                 used[rule_id] = used.get(rule_id, 0) + sum(lines.values()) - back
         return {rule_id: points for rule_id, points in used.items() if rule_id in self.named and self.named[rule_id].cap.budget is not None}
 
-    def overspends(self, given: Iterable[Given]) -> bool:
+    def sold(self, routed: Routed, event: SaleEvent, earned: MemberEarned) -> Sold:
+        """What the sale is to its member's state."""
+        columns, place = earned.run.columns, earned.place
+        first, last = columns.first[place], columns.first[place + 1]
+        watched = self.rules.counting.watching.counts(columns.amount, columns.quantity, columns.line_bits, first, last)
+        issued_at = event.data.issued_at
+        return Sold(earned.day, sum(columns.amount[first:last]), watched, position_at(issued_at, routed.key), issued_at.isoformat())
+
+    def sums(self, earned: MemberEarned) -> Sums:
+        """What each rule gives a sale in all, by its id."""
+        return [(self.compiled.rules[row].id, points) for row, points in earned.awards.sums(earned.place)]
+
+    def by_unit(self, sums: Sums) -> dict[str, int]:
+        """What rules give, by unit."""
+        totals: dict[str, int] = {}
+        for rule_id, points in sums:
+            unit = self.named[rule_id].unit
+            totals[unit] = totals.get(unit, 0) + points
+        return totals
+
+    def judged(self, earned: MemberEarned) -> Judged:
+        """What a sale was judged by."""
+        return judged_at(earned.run.columns, self.compiled.words, earned.place)
+
+    def judged_text(self, earned: MemberEarned) -> bytes:
+        """The same, of a sale without a points tender, as JSON."""
+        columns, place = earned.run.columns, earned.place
+        return self.judged_writer.write(columns.receipt_bits, columns.line_bits, place, columns.first[place], columns.first[place + 1])
+
+    def look(self, earned: MemberEarned, sums: Sums) -> Look | None:
+        """Under which the sale would be judged again on a return."""
+        return self.rules.look_at(earned.run.looks, earned.place, [rule_id for rule_id, _ in sums])
+
+    def overspends(self, sums: Sums) -> bool:
         """Whether others of the same run have meanwhile taken from a budget what a sale was promised."""
-        return any(
-            self.named[each.rule_id].cap.budget is not None and sum(each.points) > self.budgets.left(self.named[each.rule_id])
-            for each in given
-        )
+        return any(points > self.budgets.left(self.limited[rule_id]) for rule_id, points in sums if rule_id in self.limited)
+
+    def earned_again(self, earned: MemberEarned, fold: Fold) -> MemberEarned:
+        """The sale judged once more, by itself, under what is left of the budgets now."""
+        columns = one_of(earned.run.columns, self.compiled.words, earned.place)
+        run = Run(columns, self.rules.look(columns, [fold.member], [earned.day], self.budgets))
+        return MemberEarned(self.rules.award(*run), 0, earned.day, run, fold)
+
+    def dues_until(self, fold: Fold, day: date, snapshot: Snapshot) -> list[Due]:
+        """What fell due between an event on `day` and the latest tick."""
+        return self.dues.between(fold.member, max(fold.member.dues_until, day.toordinal()), as_of_day(snapshot))
 
 
 def runs(batch: Sequence[Routed]) -> Iterator[list[Routed]]:
@@ -290,7 +375,7 @@ def as_of_day(snapshot: Snapshot) -> int:
 
 def same_sheet(old: Sheet, new: Sheet) -> bool:
     """Whether two sheets say the same of every line."""
-    return (old.closed, old.room) == (new.closed, new.room) and all(
+    return old.look == new.look and all(
         {rule: kept for rule, lines in one.items() if (kept := {n: p for n, p in lines.items() if p})}
         == {rule: kept for rule, lines in other.items() if (kept := {n: p for n, p in lines.items() if p})}
         for one, other in ((old.given, new.given), (old.undone, new.undone))

@@ -4,20 +4,22 @@ In: the member's state before an event, the event's columns. Out: what each rule
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from typing import NamedTuple
 
 from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.columns import Columns
 from tillstream.kernels.counting import Counting
+from tillstream.kernels.looking import Looker, Looks, narrowed
+from tillstream.kernels.questions import Questions
 from tillstream.kernels.reversal import spread, undone
-from tillstream.kernels.room import Budgets, room_of
+from tillstream.kernels.room import Budgets
 from tillstream.kernels.rules import CompiledRules
-from tillstream.kernels.terms import Moment, conditions_of, first_failing
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import Judged, Member
+from tillstream.schemas.member_state import Judged, Look, Member
 from tillstream.schemas.programs import Program
 
 
@@ -34,13 +36,6 @@ def looks_at_members(program: Program) -> bool:
         or rule.cap.budget is not None
         for rule in program.rules
     )
-
-
-class Look(NamedTuple):
-    """What a member's state means for one sale: rules that it closes, and the most that others may give, by id."""
-
-    closed: list[str]
-    room: dict[str, int]
 
 
 class Given(NamedTuple):
@@ -63,28 +58,32 @@ class MemberRules:
         self.counting = Counting(program, compiled)
         self.bonuses = Bonuses(program)
         self.rows = {rule.id: row for row, rule in enumerate(compiled.rules)}
-        self.conditions = [(rule.id, found) for rule in compiled.rules if (found := conditions_of(rule))]
-        self.capped = [rule for rule in compiled.rules if rule.id in compiled.rooms]
+        self.looker = Looker(compiled.words, Questions(compiled))
+        rules = {rule.id: rule for rule in compiled.rules}
+        self.capped = [rules[rule_id] for rule_id in compiled.rooms]
         self.requalifying = {rule.id for rule in compiled.rules if rule.on_return == "requalify"}
 
-    def look(self, member: Member, moment: Moment, budgets: Budgets) -> Look:
-        """What the state before a sale leaves."""
-        closed = [rule_id for rule_id, conditions in self.conditions if first_failing(conditions, member, moment) is not None]
-        return Look(closed, {rule.id: room_of(rule, member, moment, budgets) for rule in self.capped})
+    def look(self, columns: Columns, members: Sequence[Member | None], days: Sequence[date], budgets: Budgets) -> Looks:
+        """What the states before the sales in `columns`, of these local dates, leave; None: an anonymous sale."""
+        left = [INT64_MAX if rule.cap.budget is None else min(INT64_MAX, budgets.left(rule)) for rule in self.capped]
+        return self.looker.look(columns, members, days, left)
 
-    def award(self, columns: Columns, looks: Sequence[Look | None]) -> Awards:
-        """The kernel's awards under these looks; None: an anonymous sale, whose awards nobody asks for."""
-        words = self.compiled.words
-        room = array("q", bytes(8 * len(looks) * len(self.compiled.rooms)))
-        for place, look in enumerate(looks):
-            if look is None:
-                continue
-            for rule_id in look.closed:
-                row = self.rows[rule_id]
-                columns.receipt_bits[place * words + row // 64] &= ~(1 << row % 64) & (1 << 64) - 1
-            for column, rule_id in enumerate(self.compiled.rooms):
-                room[place * len(self.compiled.rooms) + column] = look.room.get(rule_id, INT64_MAX)
-        return self.kernel.award(*columns[:-1], room)
+    def award(self, columns: Columns, looks: Looks) -> Awards:
+        """The kernel's awards under these looks."""
+        first, tender, receipt_bits, *lines, _ = columns
+        return self.kernel.award(first, tender, narrowed(receipt_bits, looks.closed), *lines, looks.room)
+
+    def looks_of(self, look: Look) -> Looks:
+        """A look that the ledger kept, in columns; an empty one closes nothing."""
+        closed = array("Q", look.closed or [0] * self.compiled.words)
+        return Looks(closed, array("q", look.room or [INT64_MAX] * len(self.capped)))
+
+    def look_at(self, looks: Looks, place: int, given: Iterable[str]) -> Look | None:
+        """What the ledger keeps of a look: nothing where none of the rules that gave something is judged again on a return."""
+        if self.requalifying.isdisjoint(given):
+            return None
+        words, rooms = self.compiled.words, len(self.capped)
+        return Look(looks.closed[place * words : (place + 1) * words].tolist(), looks.room[place * rooms : (place + 1) * rooms].tolist())
 
     def given(self, awards: Awards, place: int, line_no: Sequence[int]) -> list[Given]:
         """What the awards say of one sale with these line numbers; ask for sales in rising order."""
@@ -94,14 +93,26 @@ class MemberRules:
         ]
 
 
-def judged_of(columns: Columns, words: int) -> list[Judged]:
-    """What the sales in `columns` are to the rules, before any look at their members."""
-    result = []
-    for place in range(len(columns.tender)):
-        first, last = columns.first[place], columns.first[place + 1]
-        receipt_bits = columns.receipt_bits[place * words : (place + 1) * words].tolist()
-        result.append(Judged(receipt_bits, columns.line_bits[first * words : last * words].tolist(), columns.tender[place]))
-    return result
+def judged_at(columns: Columns, words: int, place: int) -> Judged:
+    """What the sale at `place` is to the rules, before any look at its member."""
+    first, last = columns.first[place], columns.first[place + 1]
+    receipt_bits = columns.receipt_bits[place * words : (place + 1) * words].tolist()
+    return Judged(receipt_bits, columns.line_bits[first * words : last * words].tolist(), columns.tender[place])
+
+
+def one_of(columns: Columns, words: int, place: int) -> Columns:
+    """The sale at `place` by itself."""
+    first, last = columns.first[place], columns.first[place + 1]
+    return Columns(
+        array("q", [0, last - first]),
+        columns.tender[place : place + 1],
+        columns.receipt_bits[place * words : (place + 1) * words],
+        columns.amount[first:last],
+        columns.quantity[first:last],
+        columns.line_no[first:last],
+        columns.line_bits[first * words : last * words],
+        columns.dates[place : place + 1],
+    )
 
 
 def tender_back(sale: Posting, tender: int, back: Mapping[int, tuple[int, int]]) -> int:

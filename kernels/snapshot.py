@@ -119,15 +119,17 @@ class Snapshot:
         self.postings[posting_id] = raw
         self.new_postings[posting_id] = day
 
-    def _note_member(self, posting: Posting, account_id: str, member: Member) -> None:
+    def stand(self, account_id: str, member: Member, events: dict[str, str]) -> None:
+        """Keeps the state of an account's member behind `events`, the instants of some by their keys."""
         self.members[account_id] = member
         self.changed_members.add(account_id)
-        if posting.kind != "correction":
-            event = {posting.posting_id: posting.occurred_at}
-            self.chronicles.setdefault(account_id, {}).update(event)
-            self.new_events.setdefault(account_id, {}).update(event)
+        self.chronicles.setdefault(account_id, {}).update(events)
+        self.new_events.setdefault(account_id, {}).update(events)
         if member.next_due:
             self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
+
+    def _note_member(self, posting: Posting, account_id: str, member: Member) -> None:
+        self.stand(account_id, member, {} if posting.kind == "correction" else {posting.posting_id: posting.occurred_at})
         if posting.sheet is not None:
             about = posting.reverses_posting or posting.posting_id
             self.sheets[about] = posting.sheet

@@ -34,9 +34,14 @@ cdef inline void text_bytes(Text* text, const char* source, Py_ssize_t size) noe
 
 cdef inline void text_integer(Text* text, int64_t value) noexcept nogil:
     """A decimal integer that is not negative."""
+    text_natural(text, <uint64_t> value)
+
+
+cdef inline void text_natural(Text* text, uint64_t value) noexcept nogil:
+    """A decimal integer of 64 bits without a sign."""
     cdef char digits[20]
     cdef int at = 20
-    cdef int64_t rest
+    cdef uint64_t rest
     while True:
         rest = value // 10
         at -= 1
