@@ -1,12 +1,13 @@
-"""How events move a member's counters: what was bought, what came back, what rules gave (schemas/member_state.py, `Member.counts`).
+"""How returns move a member's counters, and what moves them by sales (moving.pyx; schemas/member_state.py, `Member.counts`).
 
 All of it reads ledger postings only. What comes back is taken off the date of its sale, from the moment it comes back.
 """
 
-from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date
 
+from tillstream.kernels.moving import Mover
+from tillstream.kernels.posted import columns_of
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.terms import SPEND, VISITS
 from tillstream.kernels.tiers import counter_of
@@ -23,27 +24,13 @@ class Counting:
     """Which counters a program needs, and how a posting moves them."""
 
     def __init__(self, program: Program, compiled: CompiledRules) -> None:
+        self.words = compiled.words
         self.watched = [f"watch/{name}" for name in compiled.watches]
         rows = range(len(compiled.rules), len(compiled.rules) + len(compiled.watches))
         self.watching = Watching(compiled.words, [(row, name.partition(" ")[0]) for row, name in zip(rows, compiled.watches, strict=True)])
         self.rules = {rule.id: rule for rule in program.rules}
-        self.points_counter = None if program.tiers is None else counter_of(program.tiers)
-        self.raising = {rule.id for rule in program.rules if f"points/{rule.unit}" == self.points_counter}
-        self.bounded = {rule.id: rule for rule in program.rules if rule.once is not None or rule.cap.per_member is not None}
-
-    def counts(self, sale: Posting, back: Sums) -> list[int]:
-        """What each watch counts of a sale of which `back` came back."""
-        bits = sale.judged.line_bits if sale.judged is not None else []
-        amounts = [amount - back.get(n, NOTHING)[0] for n, amount in zip(sale.line_no, sale.amount, strict=True)]
-        quantities = [quantity - back.get(n, NOTHING)[1] for n, quantity in zip(sale.line_no, sale.quantity_milli, strict=True)]
-        return self.watching.counts(array("q", amounts), array("q", quantities), array("Q", bits), 0, len(amounts))
-
-    def bought(self, member: Member, day: int, amount: int, watched: Sequence[int]) -> None:
-        """A sale, with nothing of it come back; `watched` is what each watch counts."""
-        add(member, VISITS, day, 1)
-        add(member, SPEND, day, amount)
-        for counter, count in zip(self.watched, watched, strict=True):
-            add(member, counter, day, count)
+        others = [rule for rule in program.rules if rule.on != "receipt"]
+        self.mover = Mover([*compiled.rules, *others], self.watched, None if program.tiers is None else counter_of(program.tiers))
 
     def came_back(self, member: Member, sale: Posting, before: Sums, after: Sums, *, voided: bool) -> None:
         """What has come back of `sale` grows from `before` to `after`."""
@@ -51,32 +38,13 @@ class Counting:
         add(member, SPEND, day, sum(before.get(n, NOTHING)[0] - after.get(n, NOTHING)[0] for n in sale.line_no))
         if (voided or all_gone(sale, after)) and not all_gone(sale, before):
             add(member, VISITS, day, -1)
-        for counter, was, left in zip(self.watched, self.counts(sale, before), self.counts(sale, after), strict=True):
-            add(member, counter, day, left - was)
-
-    def gave(self, member: Member, day: int, sums: Iterable[tuple[str, int]]) -> None:
-        """Rules gave points, by rule id, for the first time."""
-        raising = 0
-        for rule_id, points in sums:
-            if rule_id in self.raising:
-                raising += points
-            rule = self.bounded.get(rule_id)
-            if rule is None:
-                continue
-            if rule.once is not None and points > 0:
-                member.used.setdefault(rule_id, []).append(day)
-            if rule.cap.per_member is not None:
-                add_given(member, rule_id, day, points)
-        if self.points_counter is not None:
-            add(member, self.points_counter, day, raising)
+        was, left = (self.watching.over(columns_of(sale, self.words, back)).counts(0) for back in (before, after))
+        for counter, count, remains in zip(self.watched, was, left, strict=True):
+            add(member, counter, day, remains - count)
 
     def took_back(self, member: Member, rule_id: str, day: int, points: int) -> None:
         """A return took back points that a rule had given on `day`."""
-        if rule_id in self.raising and self.points_counter is not None:
-            add(member, self.points_counter, day, -points)
-        rule = self.bounded.get(rule_id)
-        if rule is not None and rule.cap.per_member is not None and self.gives_back(rule_id):
-            add_given(member, rule_id, day, -points)
+        self.mover.took_back(member, rule_id, day, points, makes_room=self.gives_back(rule_id))
 
     def gives_back(self, rule_id: str) -> bool:
         """Whether what returns take back of a rule's points makes room again."""
@@ -99,12 +67,6 @@ def add(member: Member, counter: str, day: int, count: int) -> None:
     if count:
         counts = member.counts.setdefault(counter, {})
         counts[day] = counts.get(day, 0) + count
-
-
-def add_given(member: Member, rule_id: str, day: int, points: int) -> None:
-    """Moves what a rule with a cap per member gave."""
-    given = member.given.setdefault(rule_id, {})
-    given[day] = given.get(day, 0) + points
 
 
 def day_of(posting: Posting) -> int:

@@ -11,10 +11,12 @@ from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
+from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns
 from tillstream.kernels.counting import Counting, Sums, day_of
 from tillstream.kernels.looking import Looks
-from tillstream.kernels.member_rules import Given, MemberRules, columns_of
+from tillstream.kernels.member_rules import Given, MemberRules
+from tillstream.kernels.posted import columns_of
 from tillstream.kernels.reversal import undone
 from tillstream.kernels.room import Allowance
 from tillstream.kernels.terms import Moment
@@ -33,7 +35,7 @@ class Sold(NamedTuple):
 
     day: date
     amount: int
-    watched: Sequence[int]
+    watched: list[int]
     position: Position
     occurred_at: str
 
@@ -53,24 +55,29 @@ class Fold:
     def counting(self) -> Counting:
         return self.rules.counting
 
-    def sale(self, sale: Sold, sums: Sequence[tuple[str, int]]) -> list[Given]:
-        """A sale, of which rules gave `sums` by their ids; what the new tier gives on top, if it raised one."""
-        self.counting.bought(self.member, sale.day.toordinal(), sale.amount, sale.watched)
-        self.gave(sale.day, sums)
+    def sale(self, sale: Sold, sums: list[tuple[int, int]], budgets: Sequence[tuple[str, int]]) -> list[Given]:
+        """A sale, of which rules gave `sums`, by their rows; what the new tier gives on top, if it raised one."""
+        self.counting.mover.sold(self.member, sale.day.toordinal(), sale.amount, sale.watched, sums)
+        for rule_id, points in budgets:
+            self.moved(rule_id, points)
         bonuses = self.risen(sale.day, sale.occurred_at)
         self.member.last = max(self.member.last, sale.position)
         return bonuses
 
-    def sale_again(self, posting: Posting) -> tuple[Looks, list[Given]]:
-        """A posted sale under the state as it is now."""
-        sold = sold_of(posting, self.counting.counts(posting, {}))
-        self.reach(sold.day)
+    def sale_again(self, posting: Posting) -> tuple[Look | None, list[Given]]:
+        """A posted sale under the state as it is now: what it gives, and under which look to judge it again on a return."""
         columns = columns_of(posting, self.rules.compiled.words)
+        watched = self.counting.watching.over(columns)
+        sold = Sold(date.fromisoformat(posting.day), watched.total(0), watched.counts(0), position(posting), posting.occurred_at)
+        self.reach(sold.day)
         looks = self.rules.look(columns, [self.member], [sold.day], self.budgets)
-        given = self.kernel_given(columns, looks)
-        return looks, [*given, *self.sale(sold, sums_of(given))]
+        awards = self.kernel_awards(columns, looks)
+        sums = awards.sums(0)
+        moved = self.counting.mover.gives(sums)
+        given = [*self.rules.given(awards, 0, columns.line_no), *self.sale(sold, sums, moved.budgets)]
+        return self.rules.look_at(looks, 0) if moved.again else None, given
 
-    def kernel_given(self, columns: Columns, looks: Looks) -> list[Given]:
+    def kernel_awards(self, columns: Columns, looks: Looks) -> Awards:
         """The award kernel on one posted sale.
 
         Raises:
@@ -79,7 +86,7 @@ class Fold:
         awards = self.rules.award(columns, looks)
         if awards.status[0]:
             raise Malformed("overflow", "$.data.lines", "the receipt's sums or points do not fit 64 bits")
-        return self.rules.given(awards, 0, columns.line_no)
+        return awards
 
     def came_back(self, posting: Posting, sale: Posting, sheet: Sheet, before: Sums, after: Sums) -> Sheet:
         """A return or void: what the sale's rules stand at then."""
@@ -99,7 +106,8 @@ class Fold:
         bought = {n: (amount, quantity) for n, amount, quantity in zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True)}
         left: dict[str, dict[int, int]] = {}
         if not self.rules.requalifying.isdisjoint(sheet.given):
-            again = self.kernel_given(columns_of(sale, self.rules.compiled.words, back), self.rules.looks_of(sheet.look))
+            columns = columns_of(sale, self.rules.compiled.words, back)
+            again = self.rules.given(self.kernel_awards(columns, self.rules.looks_of(sheet.look)), 0, columns.line_no)
             left = {given.rule_id: dict(zip(given.line_no, given.points, strict=True)) for given in again}
         result: dict[str, dict[int, int]] = {}
         for rule_id, lines in sheet.given.items():
@@ -131,7 +139,7 @@ class Fold:
             given = self.answers(day, judged) if first else []
         else:
             given = self.answers(day, judged)
-        self.gave(day, sums_of(given))
+        self.gave(day, given)
         given = [*given, *self.risen(day, posting.occurred_at)]
         self.stands_at(posting)
         return given
@@ -151,13 +159,14 @@ class Fold:
             local = datetime.fromisoformat(occurred_at).astimezone(self.zone)
             answering = self.rules.bonuses.answering("tier_up", local, {})
             more = self.answers(day, Judged(trigger="tier_up", open=answering))
-            self.gave(day, sums_of(more))
+            self.gave(day, more)
             given += more
         return given
 
-    def gave(self, day: date, sums: Sequence[tuple[str, int]]) -> None:
-        """Counts what rules gave an event, by their ids."""
-        self.counting.gave(self.member, day.toordinal(), sums)
+    def gave(self, day: date, given: Iterable[Given]) -> None:
+        """Counts what rules gave an event that is no sale."""
+        sums = [(each.rule_id, sum(each.points)) for each in given]
+        self.counting.mover.gave(self.member, day.toordinal(), sums)
         for rule_id, points in sums:
             self.moved(rule_id, points)
 
@@ -205,16 +214,6 @@ def sheet_of(given: Sequence[Given], look: Look | None = None) -> Sheet:
         for number, part in zip(line_no, points, strict=True):
             lines[number] = lines.get(number, 0) + part
     return sheet
-
-
-def sums_of(given: Iterable[Given]) -> list[tuple[str, int]]:
-    """What each rule gives in all."""
-    return [(each.rule_id, sum(each.points)) for each in given]
-
-
-def sold_of(posting: Posting, watched: Sequence[int]) -> Sold:
-    """A posted sale, of which the watches count `watched`."""
-    return Sold(date.fromisoformat(posting.day), sum(posting.amount), watched, position(posting), posting.occurred_at)
 
 
 def copied(member: Member) -> Member:

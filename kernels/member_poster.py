@@ -17,14 +17,16 @@ from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.facts import Facts
 from tillstream.kernels.fold import Fold, Sold, position_at
 from tillstream.kernels.looking import Looks
-from tillstream.kernels.member_rules import Given, MemberRules, judged_at, one_of
+from tillstream.kernels.member_rules import Given, MemberRules
+from tillstream.kernels.moving import Moved
+from tillstream.kernels.posted import judged_at, one_of
 from tillstream.kernels.posting import Earned, Poster, is_plain, overflow
 from tillstream.kernels.refold import Refold, is_late, summed
 from tillstream.kernels.room import Allowance, Budgets, Table
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
-from tillstream.kernels.watching import JudgedWriter
+from tillstream.kernels.watching import Watched
 from tillstream.kernels.writing import behind_entries
 from tillstream.schemas.events import ActivityEvent, EnrolledEvent, Malformed, SaleEvent, TickEvent
 from tillstream.schemas.fields import INT64_MAX
@@ -32,15 +34,13 @@ from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 from tillstream.schemas.program_file import Versioned
 
-Sums = Sequence[tuple[str, int]]
-"""Points by rule id."""
-
 
 class Run(NamedTuple):
     """Sales of accounts that are all different, in columns, and what their members' states mean for them."""
 
     columns: Columns
     looks: Looks
+    watched: Watched
 
 
 class MemberEarned(NamedTuple):
@@ -58,6 +58,14 @@ class MemberEarned(NamedTuple):
         return bool(self.awards.status[self.place])
 
 
+class Step(NamedTuple):
+    """A sale's step in its member's state: what it is, what it gave, and under which look to judge it again on a return, if so."""
+
+    sold: Sold
+    moved: Moved
+    look: Look | None
+
+
 class MemberPoster(Poster):
     """Judges events by one program that looks at members."""
 
@@ -68,8 +76,6 @@ class MemberPoster(Poster):
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
         self.exchanges = Exchanges(self.program)
-        self.limited = {rule.id: rule for rule in self.program.rules if rule.cap.budget is not None}
-        self.judged_writer = JudgedWriter(self.compiled.words)
         self.facts = Facts(self.program, self.rules.bonuses, self.zone, self.version)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
@@ -107,8 +113,9 @@ class MemberPoster(Poster):
                 fold.reach(day)
         looks = self.rules.look(columns, [None if fold is None else fold.member for fold in folds], columns.dates, self.budgets)
         awards = self.rules.award(columns, looks)
+        together = Run(columns, looks, self.rules.counting.watching.over(columns))
         for place, (day, fold) in enumerate(zip(columns.dates, folds, strict=True)):
-            yield MemberEarned(awards, place, day, Run(columns, looks), fold)
+            yield MemberEarned(awards, place, day, together, fold)
 
     def fold(self, member: Member | None) -> Fold:
         """A state to move on, on a budget of its own until its postings are kept."""
@@ -121,45 +128,47 @@ class MemberPoster(Poster):
         fold, terms = earned.fold, self.terms_of(earned.day)
         if fold is None:
             return super().sale_records(routed, event, Earned(*earned[:3]), snapshot, digest, closes=closes)
-        sold = self.sold(routed, event, earned)
+        watched, place, moment = earned.run.watched, earned.place, event.data.issued_at
+        sold = Sold(earned.day, watched.total(place), watched.counts(place), position_at(moment, routed.key), moment.isoformat())
         if sold.position < fold.member.last:
             bare = self.bare_sale(routed, event, terms, snapshot, digest)
             return self.late_records(structs.replace(bare, judged=self.judged(earned)), snapshot, closes=closes)
-        sums = self.sums(earned)
-        if self.overspends(sums):
+        sums = earned.awards.sums(place)
+        moved = self.rules.counting.mover.gives(sums)
+        if self.overspends(moved.budgets):
             earned = self.earned_again(earned, fold)
             self.check_sale(event.data, earned)
-            sums = self.sums(earned)
-        bonuses = fold.sale(sold, sums)
+            sums = earned.awards.sums(earned.place)
+            moved = self.rules.counting.mover.gives(sums)
+        bonuses = fold.sale(sold, sums, moved.budgets)
+        step = Step(sold, moved, self.rules.look_at(earned.run.looks, earned.place) if moved.again else None)
         if closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of):
             units = snapshot.units(routed.account_id or "")
-            if not self.dues_until(fold, sold.day, snapshot) and not self.exchanges.possible(units, self.by_unit(sums)):
-                return [self.swift_sale(routed, event, earned, fold, sums, snapshot, digest)]
+            if not self.dues_until(fold, sold.day, snapshot) and not self.exchanges.possible(units, moved.units):
+                return [self.swift_sale(routed, event, earned, fold, step, snapshot, digest)]
         bare = self.bare_sale(routed, event, terms, snapshot, digest)
         given = [*self.rules.given(earned.awards, earned.place, bare.line_no), *bonuses]
-        posting = structs.replace(
-            bare, judged=self.judged(earned), entries=[*bare.entries, *self.accruals(given, bare)], look=self.look(earned, sums)
-        )
+        entries = [*bare.entries, *self.accruals(given, bare)]
+        posting = structs.replace(bare, judged=self.judged(earned), entries=entries, look=step.look)
         return self.finish([posting], fold, snapshot, closes=closes)
 
     def swift_sale(
-        self, routed: Routed, event: SaleEvent, earned: MemberEarned, fold: Fold, sums: Sums, snapshot: Snapshot, digest: str
+        self, routed: Routed, event: SaleEvent, earned: MemberEarned, fold: Fold, step: Step, snapshot: Snapshot, digest: str
     ) -> bytes:
         """The record of a sale in order that only earns, applied: what `sale_records` does else, without the objects in between."""
-        account_id, terms = routed.account_id or "", self.terms_of(earned.day)
-        day = earned.day.toordinal()
-        fold.member.next_due = self.dues.next_after_sale(fold.member, day, max(as_of_day(snapshot), fold.member.dues_until))
-        behind = behind_entries(self.judged_text(earned), fold.member, self.look(earned, sums))
-        said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
-        record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
-        totals = self.by_unit(sums)
-        units = snapshot.units(account_id)
-        for unit, points in totals.items():
-            if (units[unit].balance if unit in units else 0) + points > INT64_MAX:
+        account_id, terms, units = routed.account_id or "", self.terms_of(earned.day), step.moved.units
+        holdings = snapshot.units(account_id)
+        for unit, points in units.items():
+            if (holdings[unit].balance if unit in holdings else 0) + points > INT64_MAX:
                 raise overflow(unit)
-        snapshot.credit(account_id, list(totals.items()), terms.expiries)
+        passed = max(as_of_day(snapshot), fold.member.dues_until)
+        fold.member.next_due = self.dues.next_after_sale(fold.member, earned.day.toordinal(), passed)
+        said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
+        behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, step.look)
+        record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
+        snapshot.credit(account_id, units.items(), terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
-        snapshot.stand(account_id, fold.member, {routed.key: event.data.issued_at.isoformat()})
+        snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at)
         self.take_budgets(fold)
         return record
 
@@ -296,48 +305,20 @@ class MemberPoster(Poster):
                 used[rule_id] = used.get(rule_id, 0) + sum(lines.values()) - back
         return {rule_id: points for rule_id, points in used.items() if rule_id in self.named and self.named[rule_id].cap.budget is not None}
 
-    def sold(self, routed: Routed, event: SaleEvent, earned: MemberEarned) -> Sold:
-        """What the sale is to its member's state."""
-        columns, place = earned.run.columns, earned.place
-        first, last = columns.first[place], columns.first[place + 1]
-        watched = self.rules.counting.watching.counts(columns.amount, columns.quantity, columns.line_bits, first, last)
-        issued_at = event.data.issued_at
-        return Sold(earned.day, sum(columns.amount[first:last]), watched, position_at(issued_at, routed.key), issued_at.isoformat())
-
-    def sums(self, earned: MemberEarned) -> Sums:
-        """What each rule gives a sale in all, by its id."""
-        return [(self.compiled.rules[row].id, points) for row, points in earned.awards.sums(earned.place)]
-
-    def by_unit(self, sums: Sums) -> dict[str, int]:
-        """What rules give, by unit."""
-        totals: dict[str, int] = {}
-        for rule_id, points in sums:
-            unit = self.named[rule_id].unit
-            totals[unit] = totals.get(unit, 0) + points
-        return totals
-
     def judged(self, earned: MemberEarned) -> Judged:
         """What a sale was judged by."""
         return judged_at(earned.run.columns, self.compiled.words, earned.place)
 
-    def judged_text(self, earned: MemberEarned) -> bytes:
-        """The same, of a sale without a points tender, as JSON."""
-        columns, place = earned.run.columns, earned.place
-        return self.judged_writer.write(columns.receipt_bits, columns.line_bits, place, columns.first[place], columns.first[place + 1])
-
-    def look(self, earned: MemberEarned, sums: Sums) -> Look | None:
-        """Under which the sale would be judged again on a return."""
-        return self.rules.look_at(earned.run.looks, earned.place, [rule_id for rule_id, _ in sums])
-
-    def overspends(self, sums: Sums) -> bool:
+    def overspends(self, budgets: Iterable[tuple[str, int]]) -> bool:
         """Whether others of the same run have meanwhile taken from a budget what a sale was promised."""
-        return any(points > self.budgets.left(self.limited[rule_id]) for rule_id, points in sums if rule_id in self.limited)
+        return any(points > self.budgets.left(self.named[rule_id]) for rule_id, points in budgets)
 
     def earned_again(self, earned: MemberEarned, fold: Fold) -> MemberEarned:
         """The sale judged once more, by itself, under what is left of the budgets now."""
         columns = one_of(earned.run.columns, self.compiled.words, earned.place)
-        run = Run(columns, self.rules.look(columns, [fold.member], [earned.day], self.budgets))
-        return MemberEarned(self.rules.award(*run), 0, earned.day, run, fold)
+        looks = self.rules.look(columns, [fold.member], [earned.day], self.budgets)
+        alone = Run(columns, looks, self.rules.counting.watching.over(columns))
+        return MemberEarned(self.rules.award(columns, looks), 0, earned.day, alone, fold)
 
     def dues_until(self, fold: Fold, day: date, snapshot: Snapshot) -> list[Due]:
         """What fell due between an event on `day` and the latest tick."""

@@ -47,9 +47,8 @@ class Refold:
 
     def step(self, posting: Posting, known: Mapping[str, Posting]) -> None:
         if posting.kind == "sale":
-            looks, given = self.fold.sale_again(posting)
+            look, given = self.fold.sale_again(posting)
             self.given[posting.posting_id] = given
-            look = self.fold.rules.look_at(looks, 0, [each.rule_id for each in given])
             self.sheets[posting.posting_id] = sheet_of(given, look)
         elif posting.reverses_posting is not None:
             sale = known[posting.reverses_posting]

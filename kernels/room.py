@@ -53,6 +53,8 @@ class Allowance:
 
     def changes(self) -> dict[str, int]:
         """What the budgets themselves are to be told, by rule id."""
+        if not self.used and not self.had:
+            return {}
         return {name: more for name in self.used | self.had if (more := self.used.get(name, 0) - self.had.get(name, 0))}
 
 

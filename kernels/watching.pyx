@@ -36,68 +36,90 @@ cdef class Watching:
         self.row = array("q", [row for row, _ in watches] or [0])
         self.how = array("q", [HOWS.index(how) for _, how in watches] or [0])
 
-    def counts(
-        self, const int64_t[::1] amount, const int64_t[::1] quantity, const uint64_t[::1] line_bits, Py_ssize_t first, Py_ssize_t last
-    ):
-        """What each watch counts of the lines from `first` up to, but not, `last`; their sums fit 64 bits.
+    def over(self, columns):
+        """The sales in `columns` (columns.py), to be asked one by one.
 
         Raises:
-            ValueError: there are no such lines, or the columns' lengths do not fit each other.
+            ValueError: the columns' lengths do not fit each other.
         """
-        cdef Py_ssize_t k, i
-        cdef int64_t count
-        cdef list counts = []
-        if not 0 <= first <= last <= amount.shape[0] or quantity.shape[0] != amount.shape[0]:
-            raise ValueError("first, last: no lines of these columns")
-        if line_bits.shape[0] != amount.shape[0] * self.words:
-            raise ValueError("line_bits: length does not fit `amount`")
-        for k in range(self.watches_n):
-            count = 0
-            for i in range(first, last):
-                if not (line_bits[i * self.words + (self.row[k] >> 6)] >> (self.row[k] & 63)) & 1:
-                    continue
-                if amount[i] == 0 and quantity[i] == 0:
-                    continue
-                if self.how[k] == AMOUNT:
-                    count += amount[i]
-                elif self.how[k] == QUANTITY:
-                    count += quantity[i]
-                else:
-                    count += 1
-            counts.append(min(count, 1) if self.how[k] == VISITS else count)
-        return counts
+        cdef Watched watched = Watched()
+        watched.watching = self
+        watched.first, watched.amount, watched.quantity = columns.first, columns.amount, columns.quantity
+        watched.receipt_bits, watched.line_bits = columns.receipt_bits, columns.line_bits
+        cdef Py_ssize_t n = watched.first.shape[0] - 1, lines = watched.amount.shape[0], r
+        if n < 0 or watched.first[0] != 0 or watched.first[n] != lines or watched.quantity.shape[0] != lines:
+            raise ValueError("first, amount, quantity: lengths do not fit")
+        for r in range(n):
+            if watched.first[r + 1] < watched.first[r]:
+                raise ValueError("first: must rise")
+        if watched.receipt_bits.shape[0] != n * self.words or watched.line_bits.shape[0] != lines * self.words:
+            raise ValueError("receipt_bits, line_bits: lengths do not fit")
+        watched.sales_n = n
+        return watched
 
 
-cdef class JudgedWriter:
-    """Writes what sales were judged by, as msgspec writes `member_state.Judged` without a tender."""
+cdef class Watched:
+    """The sales of one batch; their sums fit 64 bits, or the award kernel has refused them."""
 
+    cdef Watching watching
+    cdef const int64_t[::1] first, amount, quantity
+    cdef const uint64_t[::1] receipt_bits, line_bits
+    cdef Py_ssize_t sales_n
     cdef Text text
-    cdef Py_ssize_t words
 
-    def __cinit__(self, words):
+    def __cinit__(self):
         self.text.start = NULL
-        self.words = words
 
     def __dealloc__(self):
         free(self.text.start)
 
-    def write(self, const uint64_t[::1] receipt_bits, const uint64_t[::1] line_bits, Py_ssize_t place, Py_ssize_t first, Py_ssize_t last):
-        """The JSON of the sale at `place`, whose lines stand from `first` up to `last`.
+    cdef int check(self, Py_ssize_t place) except -1:
+        if not 0 <= place < self.sales_n:
+            raise IndexError(place)
+        return 0
 
-        Raises:
-            ValueError: the columns have no such sale.
-        """
-        if not (0 <= place and (place + 1) * self.words <= receipt_bits.shape[0]):
-            raise ValueError("place: no such sale")
-        if not 0 <= first <= last or last * self.words > line_bits.shape[0]:
-            raise ValueError("first, last: no lines of these columns")
+    def total(self, Py_ssize_t place):
+        """What the lines of a sale come to."""
+        cdef Py_ssize_t i
+        cdef int64_t total = 0
+        self.check(place)
+        for i in range(self.first[place], self.first[place + 1]):
+            total += self.amount[i]
+        return total
+
+    def counts(self, Py_ssize_t place):
+        """What each watch counts of a sale."""
+        cdef Py_ssize_t k
+        self.check(place)
+        return [self.count(k, self.first[place], self.first[place + 1]) for k in range(self.watching.watches_n)]
+
+    cdef int64_t count(self, Py_ssize_t k, Py_ssize_t first, Py_ssize_t last) noexcept:
+        cdef Py_ssize_t i, words = self.watching.words, word = self.watching.row[k] >> 6
+        cdef int shift = self.watching.row[k] & 63
+        cdef int64_t how = self.watching.how[k], count = 0
+        for i in range(first, last):
+            if not (self.line_bits[i * words + word] >> shift) & 1 or (self.amount[i] == 0 and self.quantity[i] == 0):
+                continue
+            if how == AMOUNT:
+                count += self.amount[i]
+            elif how == QUANTITY:
+                count += self.quantity[i]
+            else:
+                count += 1
+        return 1 if how == VISITS and count else count
+
+    def judged(self, Py_ssize_t place):
+        """What a sale without a points tender is judged by, as msgspec writes `member_state.Judged`."""
+        cdef Py_ssize_t words = self.watching.words, first, last
+        self.check(place)
+        first, last = self.first[place], self.first[place + 1]
         self.text.size = 0
-        text_room(&self.text, 64 + (1 + last - first) * self.words * INTEGER_MAX)
+        text_room(&self.text, 64 + (1 + last - first) * words * INTEGER_MAX)
         text_object(&self.text, b'{"receipt_bits":[')
-        self.write_words(receipt_bits, place * self.words, (place + 1) * self.words)
+        self.write_words(self.receipt_bits, place * words, (place + 1) * words)
         if last > first:
             text_object(&self.text, b'],"line_bits":[')
-            self.write_words(line_bits, first * self.words, last * self.words)
+            self.write_words(self.line_bits, first * words, last * words)
         text_object(&self.text, b"]}")
         return PyBytes_FromStringAndSize(self.text.start, self.text.size)
 

@@ -13,7 +13,7 @@ from tests.test_posting import conserved, rebuilt, state
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.sheets import net, sheet_of_posting
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.ledger import Posting, decode_record
+from tillstream.schemas.ledger import Posting, decode_record, encode_record
 from tillstream.schemas.program_file import parse_program
 
 
@@ -103,3 +103,18 @@ def test_entries_sum_to_what_sheets_say(seed: int) -> None:
         if sheet is not None:
             for rule in sheet.given:
                 assert by_rule.get((posting.posting_id, rule), 0) == sum(net(sheet, rule).values())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_sale_written_straight_from_columns_has_the_bytes_of_one_written_by_objects(seed: int) -> None:
+    random = Random(seed)
+    program = parse_program(program_text(random_member_program(random)))
+    history = sorted(random_member_history(random), key=lambda event: str(event["data"].get("issued_at", event["time"])))
+    found, posters = [], [MemberPoster(program), MemberPoster(program)]
+    posters[1].exchanges.possible = lambda units, more: True  # type: ignore[method-assign]
+    for poster in posters:
+        snapshot = Snapshot()
+        records = [raw for outcome in post(poster, history, snapshot, 50) for raw in outcome.records]
+        found.append((records, member_state(poster, snapshot), snapshot.new_expiries))
+    assert found[0] == found[1]
+    assert all(encode_record(decode_record(raw)) == raw for raw in found[0][0])
