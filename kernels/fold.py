@@ -227,4 +227,5 @@ def copied(member: Member) -> Member:
         member.tier,
         member.window_end,
         member.dues_until,
+        member.next_due,
     )
