@@ -5,8 +5,8 @@ In: members as they stand before their sales, and the sales' columns. Out, per s
     closed  uint64[sales * words]   the rules that the state closes, a bit each, as in `receipt_bits`
     room    int64[sales * rooms]    the most that each rule with a room may give
 
-The bounds of a program (terms.py) look at few different sums, a counter over some dates each: every sum is taken once per sale, and the
-dates once per day. What a member is (tier, profile) is judged once and remembered, as goods are (rules.py). Sums that do not fit 64 bits
+The bounds of a program (terms.py) look at few different sums, a counter over some dates each: they are taken in one pass over each counter,
+and their dates once per day. What a member is (tier, profile) is judged once and remembered, as goods are (rules.py). Sums that do not fit 64 bits
 count as the most that does: no bound is higher.
 """
 
@@ -25,6 +25,7 @@ from tillstream.kernels.rules import VALUES_MAX
 cdef extern from "Python.h":
     long long PyLong_AsLongLongAndOverflow(object, int*) except? -1
 
+cdef dict EMPTY = {}
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
 DAYS_MAX = 4_000
@@ -50,8 +51,8 @@ cdef class Looker:
     """The bounds and caps of one program's rules for receipts, compiled from `rules.CompiledRules` and `member_rules.Questions`."""
 
     cdef list counters, used_ids, room_ids
-    cdef const int64_t[::1] bound_row, bound_sum, least, most, own, used_row, room_cap
-    cdef Py_ssize_t words, bounds_n, sums_n, used_n, rooms_n
+    cdef const int64_t[::1] sums_from, bound_row, bound_sum, least, most, own, used_row, room_cap
+    cdef Py_ssize_t words, bounds_n, counters_n, sums_n, used_n, rooms_n
     cdef dict spans, known
     cdef object spans_of, who
     cdef bint looks_at_who
@@ -59,7 +60,10 @@ cdef class Looker:
     def __init__(self, words, questions):
         """`questions` says what to look at, `member_rules.Questions`."""
         self.words = words
-        self.counters = [counter for counter, _, _ in questions.sums]
+        names = [counter for counter, _, _ in questions.sums]
+        self.counters = list(dict.fromkeys(names))
+        self.counters_n = len(self.counters)
+        self.sums_from = array("q", [*map(names.index, self.counters), len(names)])
         self.bound_row = array("q", [row for row, _, _ in questions.bounds] or [0])
         self.bound_sum = array("q", [place for _, place, _ in questions.bounds] or [0])
         self.least = array("q", [bound.least for _, _, bound in questions.bounds] or [0])
@@ -122,11 +126,12 @@ cdef class Looker:
         return found
 
     cdef int take_sums(self, dict counts, const int64_t* spans, int64_t* sums) except -1:
-        cdef Py_ssize_t j
+        cdef Py_ssize_t c, at
         cdef PyObject* found
-        for j in range(self.sums_n):
-            found = PyDict_GetItem(counts, <object> self.counters[j])
-            sums[j] = 0 if found == NULL else sum_over(<dict> found, spans[2 * j], spans[2 * j + 1])
+        for c in range(self.counters_n):
+            at = self.sums_from[c]
+            found = PyDict_GetItem(counts, <object> self.counters[c]) if counts else NULL
+            sums_over(<dict> found if found != NULL else EMPTY, &spans[2 * at], self.sums_from[c + 1] - at, &sums[at])
         return 0
 
     cdef void close_by_bounds(self, const int64_t* sums, int64_t total, uint64_t* closed) noexcept:
@@ -175,11 +180,13 @@ cdef class Looker:
     cdef int leave_room(self, dict given, const int64_t* spans, const int64_t* left, int64_t* room) except -1:
         cdef Py_ssize_t c
         cdef PyObject* found
+        cdef int64_t spent = 0
         for c in range(self.rooms_n):
             room[c] = self.room_cap[c]
             found = PyDict_GetItem(given, <object> self.room_ids[c]) if given else NULL
             if found != NULL and room[c] != INT64_MAX:
-                room[c] = max(0, room[c] - sum_over(<dict> found, spans[2 * c], spans[2 * c + 1]))
+                sums_over(<dict> found, &spans[2 * c], 1, &spent)
+                room[c] = max(0, room[c] - spent)
             room[c] = min(room[c], left[c])
         return 0
 
@@ -205,15 +212,21 @@ cdef inline int64_t added(int64_t sum, int64_t more) noexcept:
     return INT64_MAX if more > 0 and sum > INT64_MAX - more else sum + more
 
 
-cdef int64_t sum_over(dict counts, int64_t first, int64_t last) except? -1:
-    """The counts of the dates from `first` to `last`."""
+cdef int sums_over(dict counts, const int64_t* spans, Py_ssize_t n, int64_t* sums) except -1:
+    """The sums of the counts over `n` spans of dates."""
     cdef PyObject* day
     cdef PyObject* count
-    cdef Py_ssize_t place = 0
-    cdef int64_t total = 0, more
+    cdef Py_ssize_t place = 0, j
+    cdef int64_t date, more
     cdef int beyond
+    for j in range(n):
+        sums[j] = 0
     while PyDict_Next(counts, &place, &day, &count):
-        if first <= <int64_t> <object> day <= last:
-            more = PyLong_AsLongLongAndOverflow(<object> count, &beyond)
-            total = INT64_MAX if beyond > 0 else added(total, more)
-    return total
+        date = <int64_t> <object> day
+        more = PyLong_AsLongLongAndOverflow(<object> count, &beyond)
+        if beyond > 0:
+            more = INT64_MAX
+        for j in range(n):
+            if spans[2 * j] <= date <= spans[2 * j + 1]:
+                sums[j] = added(sums[j], more)
+    return 0

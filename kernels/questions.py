@@ -20,13 +20,13 @@ Sum = tuple[str, Window, int]
 class Questions:
     """The questions of one program.
 
-    sums: distinct ones. bounds: (row, place in `sums`, bound). once: (row, rule id, window). rooms: (rule id, window, points per member).
+    sums: distinct ones, those of one counter together. bounds: (row, place in `sums`, bound). once: (row, rule id, window). rooms: (rule id, window, points per member).
     """
 
     def __init__(self, compiled: CompiledRules) -> None:
         self.words = compiled.words
         found = [(row, bound) for row, rule in enumerate(compiled.rules) for bound in all_bounds(rule)]
-        self.sums: list[Sum] = list(dict.fromkeys(sum_of(bound) for _, bound in found))
+        self.sums: list[Sum] = sorted({sum_of(bound) for _, bound in found}, key=lambda sum_: (sum_[0], repr(sum_)))
         self.bounds = [(row, self.sums.index(sum_of(bound)), bound) for row, bound in found]
         self.once = [(row, rule.id, once_window(rule)) for row, rule in enumerate(compiled.rules) if rule.once is not None]
         rules = {rule.id: rule for rule in compiled.rules}

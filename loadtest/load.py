@@ -23,6 +23,7 @@ from tillstream.streams.identify import with_account
 from tillstream.streams.topics import TRANSACTIONS
 
 PROGRAM = Path(__file__).with_name("ten_rules.toml")
+FIFTY_RULES = Path(__file__).with_name("fifty_rules.toml")
 PARTITIONS = 8
 LINES = 12
 SEED = 11
@@ -47,6 +48,11 @@ class LoadError(Exception):
 def program() -> Versioned:
     """The 10-rule program."""
     return parse_program(PROGRAM.read_text(encoding="utf-8"))
+
+
+def fifty_rules() -> Versioned:
+    """The program that looks at members, with every key of the program language."""
+    return parse_program(FIFTY_RULES.read_text(encoding="utf-8"))
 
 
 def prepare(receipts: int) -> list[Prepared]:
