@@ -6,10 +6,11 @@ All of it reads ledger postings only. What comes back is taken off the date of i
 from collections.abc import Mapping
 from datetime import date
 
+from tillstream.kernels.earning import holding_days
 from tillstream.kernels.moving import Mover
 from tillstream.kernels.posted import columns_of
 from tillstream.kernels.rules import CompiledRules
-from tillstream.kernels.terms import SPEND, VISITS
+from tillstream.kernels.terms import PURCHASES, SPEND, VISITS
 from tillstream.kernels.tiers import counter_of
 from tillstream.kernels.watching import Watching
 from tillstream.schemas.ledger import Posting
@@ -30,7 +31,8 @@ class Counting:
         self.watching = Watching(compiled.words, [(row, name.partition(" ")[0]) for row, name in zip(rows, compiled.watches, strict=True)])
         self.rules = {rule.id: rule for rule in program.rules}
         others = [rule for rule in program.rules if rule.on != "receipt"]
-        self.mover = Mover([*compiled.rules, *others], self.watched, None if program.tiers is None else counter_of(program.tiers))
+        raising = None if program.tiers is None else counter_of(program.tiers)
+        self.mover = Mover([*compiled.rules, *others], self.watched, raising, holding_days(program))
 
     def came_back(self, member: Member, sale: Posting, before: Sums, after: Sums, *, voided: bool) -> None:
         """What has come back of `sale` grows from `before` to `after`."""
@@ -38,6 +40,8 @@ class Counting:
         add(member, SPEND, day, sum(before.get(n, NOTHING)[0] - after.get(n, NOTHING)[0] for n in sale.line_no))
         if (voided or all_gone(sale, after)) and not all_gone(sale, before):
             add(member, VISITS, day, -1)
+        if voided:
+            add(member, PURCHASES, day, -1)
         was, left = (self.watching.over(columns_of(sale, self.words, back)).counts(0) for back in (before, after))
         for counter, count, remains in zip(self.watched, was, left, strict=True):
             add(member, counter, day, remains - count)

@@ -1,4 +1,4 @@
-"""What falls due for a member by itself: birthdays, and the ends of periods that have a target (DESIGN.md §6). Expiry is lapsing.py's.
+"""What falls due for a member by itself: birthdays, ends of periods that have a target, and of tiers' windows. Expiry is lapsing.py's.
 
 Due are the dates up to that of the latest `clock.tick`; what is due on a date comes before all events of that date.
 """
@@ -14,7 +14,7 @@ from tillstream.kernels.terms import total
 from tillstream.schemas.member_state import Member, Profile
 from tillstream.schemas.programs import Program, Rule
 
-BIRTHDAY, PERIOD_END = "birthday", "period_end"
+BIRTHDAY, PERIOD_END, WINDOW_END = "birthday", "period_end", "window_end"
 
 DAYS_MAX = 4_000
 """Dates whose due dates are remembered: ten years of them."""
@@ -35,12 +35,22 @@ class Due(NamedTuple):
     def name(self) -> str:
         return f"{self.trigger}/{self.day}" + (f"/{self.rules[0]}" if self.trigger == PERIOD_END else "")
 
+    def order(self) -> tuple[date, bool, str]:
+        """By date; of one date, the tier is decided first."""
+        return self.day, self.trigger != WINDOW_END, self.name
+
+
+def earliest(dues: list[Due]) -> list[Due]:
+    """Those of the first date only: what they do may change what is due later."""
+    return [due for due in dues if due.day == dues[0].day]
+
 
 class Dues:
     """The rules of one program that answer to the calendar."""
 
     def __init__(self, program: Program) -> None:
         self.birthday = [rule.id for rule in program.rules if rule.on == BIRTHDAY]
+        self.tiers = program.tiers is not None
         self.targets = [(rule, counter_of(rule)) for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
         self.due_days: dict[int, list[tuple[str, int]]] = {}
 
@@ -51,7 +61,9 @@ class Dues:
         found = [*self._birthdays(member.profile, after, until)]
         for rule, counter in self.targets:
             found += self._ends(rule, member.counts.get(counter, {}), after, until)
-        return sorted(found, key=lambda due: (due.day, due.name))
+        if self.tiers and member.window_end and after <= member.window_end < until:
+            found.append(Due(date.fromordinal(member.window_end + 1), WINDOW_END, [], 0))
+        return sorted(found, key=Due.order)
 
     def next_after(self, member: Member, after: int) -> date | None:
         """The first date later than `after` on which something will be due, as things stand."""
@@ -59,6 +71,8 @@ class Dues:
         year = date.fromordinal(after) + timedelta(days=366)
         ends = [due_day(rule, day) for rule, counter in self.targets for day in member.counts.get(counter, {})]
         days = [due.day for due in self._birthdays(member.profile, after, year.toordinal())]
+        if self.tiers and member.window_end >= after:
+            days.append(date.fromordinal(member.window_end + 1))
         return min([*days, *(day for day in ends if day.toordinal() > after)], default=None)
 
     def next_after_sale(self, member: Member, day: int, after: int) -> int:

@@ -1,45 +1,16 @@
-"""What a sale does to its account: points spent as a tender, then points earned, one entry per line and rule."""
+"""What a sale earns: one entry per line and rule, and the hold of what is pending first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, timedelta
 
-from tillstream.kernels.holdings import Holding, Units, spendable
-from tillstream.kernels.reversal import spread
-from tillstream.schemas.events import Malformed
+from msgspec import structs
+
 from tillstream.schemas.ledger import Entries
 from tillstream.schemas.programs import Program, Rule
-from tillstream.schemas.receipts import Line, Sale
+from tillstream.schemas.receipts import Line
 
 Given = list[tuple[int, int, int, list[int], list[int]]]
 """What `award.Kernel` gave one sale: (rule row, basis, award before the cap, places of the lines, points)."""
-
-
-def redemptions(program: Program, sale: Sale, units: Units, day: str) -> Iterator[Entries]:
-    """A points tender takes its points, spread over all lines by amount, so that a return can give them back line by line.
-
-    Raises:
-        Malformed: the tender names a unit that the program does not have.
-    """
-    spent: dict[str, int] = {}
-    for index, tender in enumerate(sale.tenders):
-        if tender.type != "points" or tender.points == 0:
-            continue
-        if tender.unit not in program.units:
-            message = f"unit {tender.unit!r} is not one of the program's: {', '.join(program.units)}"
-            raise Malformed("unknown_unit", f"$.data.tenders[{index}].unit", message)
-        if not sale.lines:
-            raise Malformed("invalid", f"$.data.tenders[{index}]", "points can't pay a receipt without lines")
-        there = spendable(units.get(tender.unit, Holding()), day) - spent.get(tender.unit, 0)
-        spent[tender.unit] = spent.get(tender.unit, 0) + tender.points
-        numbers = [line.line_no for line in sale.lines]
-        parts = spread(tender.points, [line.amount for line in sale.lines], numbers)
-        yield Entries(
-            kind="redemption",
-            unit=tender.unit,
-            points=[-part for part in parts if part],
-            line_no=[number for number, part in zip(numbers, parts, strict=True) if part],
-            spent_on=day,
-            uncovered=there < tender.points,
-        )
 
 
 def accruals(rules: list[Rule], lines: list[Line], given: Given, expiries: dict[str, str | None]) -> Iterator[Entries]:
@@ -56,3 +27,40 @@ def accruals(rules: list[Rule], lines: list[Line], given: Given, expiries: dict[
             basis=basis,
             award=award,
         )
+
+
+def pending_first(groups: Iterable[Entries], days: Mapping[str, int], earned: date) -> Iterator[Entries]:
+    """Behind each accrual of a rule that has `days` of holding, the hold that makes it pending until the last of them."""
+    for group in groups:
+        yield group
+        if held := days.get(group.rule_id or ""):
+            yield Entries(
+                kind="hold",
+                unit=group.unit,
+                points=[-points for points in group.points],
+                line_no=group.line_no,
+                rule_id=group.rule_id,
+                expires_on=group.expires_on,
+                until=(earned + timedelta(days=held - 1)).isoformat(),
+            )
+
+
+def pending_too(groups: Iterable[Entries], days: Mapping[str, int], earned: date, as_of: str | None) -> Iterator[Entries]:
+    """As `pending_first`; and behind each reversal, while the rule's points are pending as of the latest tick, their release."""
+    for group in groups:
+        held = days.get(group.rule_id or "")
+        until = (earned + timedelta(days=(held or 1) - 1)).isoformat()
+        if held and group.kind == "reversal" and (as_of is None or until >= as_of):
+            points = [-points for points in group.points]
+            yield group
+            yield structs.replace(group, kind="release", points=points, until=until, reverses=[])
+        else:
+            yield from pending_first([group], days, earned)
+
+
+def holding_days(program: Program) -> dict[str, int]:
+    """How long the points of each rule are pending: its own `hold_days`, or its unit's; rules whose points are not are left out."""
+    days = {
+        rule.id: program.units[rule.unit].hold_days if rule.hold_days is None else rule.hold_days for rule in program.rules
+    }
+    return {rule: held for rule, held in days.items() if held}

@@ -41,15 +41,22 @@ class Sold(NamedTuple):
 
 
 class Fold:
-    """The state of one account on its way through its events, by one program."""
+    """The state of one account on its way through its events; `as_of` is the date of the latest tick, 0 before the first."""
 
-    def __init__(self, rules: MemberRules, zone: ZoneInfo, budgets: Allowance, member: Member | None = None) -> None:
+    def __init__(self, rules: MemberRules, zone: ZoneInfo, budgets: Allowance, as_of: int, member: Member | None = None) -> None:
         self.rules = rules
         self.zone = zone
         self.budgets = budgets
+        self.as_of = as_of
         self.member = Member() if member is None else copied(member)
+        self.window_end = self.member.window_end
         if rules.program.tiers is not None:
             start(rules.program.tiers, self.member)
+
+    @property
+    def moved_window(self) -> bool:
+        """Whether the window of the member's tier ends on another day than at first."""
+        return self.member.window_end != self.window_end
 
     @property
     def counting(self) -> Counting:
@@ -152,7 +159,7 @@ class Fold:
         return [Given(bonus.rule.id, [WHOLE], [bonus.points], bonus.basis, bonus.award) for bonus in found]
 
     def risen(self, day: date, occurred_at: str) -> list[Given]:
-        """Raises the tier as far as it goes, and gives what the rules `on = "tier_up"` give for it; these may raise it further."""
+        """Raises the tier level by level, and gives what the rules `on = "tier_up"` give for each; these may raise it further."""
         tiers = self.rules.program.tiers
         given: list[Given] = []
         while tiers is not None and rise(tiers, self.member, day):
@@ -176,9 +183,9 @@ class Fold:
             self.budgets.moved(rule, points)
 
     def reach(self, day: date) -> None:
-        """Decides tiers whose window ended before `day`."""
+        """Decides tiers whose window ended before `day`, and before the latest tick."""
         if self.rules.program.tiers is not None:
-            advance(self.rules.program.tiers, self.member, day)
+            advance(self.rules.program.tiers, self.member, min(day.toordinal(), self.as_of))
 
     def stands_at(self, posting: Posting) -> None:
         self.member.last = max(self.member.last, position(posting))

@@ -6,6 +6,9 @@ A holding keeps three sums per date, and nothing else:
     debits[d]   points spent on the local date d, less what returns gave back
     expired[e]  points of e that the ledger has expired so far
 
+Points that are set aside have left these sums and are remembered beside them (kernels/set_aside.py): `pending[u][e]` are earned, expire on
+e and cannot be spent before the day after u; a hold is spent on its local date until it ends.
+
 `settle` matches them: debits in order of their dates, each from the lot that expires first among those still usable on that date; what no
 lot covers is debt, which a later accrual pays. Since only the sums count, any arrival order gives the same lots (G3), a reversal takes from
 its own lot first and what was spent of it moves on to the next, and points given back find their old lot again (docs/adr/0004).
@@ -20,17 +23,45 @@ from msgspec import Struct
 NEVER = ""
 
 
-class Holding(Struct):
-    """Sums per date of one unit on one account; see the module."""
+class Hold(Struct, frozen=True, array_like=True):
+    """Points held on the local date `day` until the end of `until`.
+
+    0 points: the hold ended by itself after `until`; or, without a day, it ended before it came.
+    """
+
+    points: int = 0
+    day: str = ""
+    until: str = ""
+
+
+class Holding(Struct, omit_defaults=True):
+    """Sums per date of one unit on one account, and what is set aside; see the module. What is empty takes no room in JSON."""
 
     credits: dict[str, int] = {}
     debits: dict[str, int] = {}
     expired: dict[str, int] = {}
     balance: int = 0
+    pending: dict[str, dict[str, int]] = {}
+    holds: dict[str, Hold] = {}
 
 
 Units = dict[str, Holding]
 """An account's holdings by unit: what Redis keeps per account, as JSON."""
+
+
+def copied(units: Units) -> Units:
+    """Holdings that may be moved without moving the account's."""
+    return {
+        name: Holding(
+            dict(held.credits),
+            dict(held.debits),
+            dict(held.expired),
+            held.balance,
+            {until: dict(lots) for until, lots in held.pending.items()},
+            dict(held.holds),
+        )
+        for name, held in units.items()
+    }
 
 
 class Settled(NamedTuple):

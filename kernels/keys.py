@@ -20,6 +20,7 @@ _OWN_IDS = {
     "points.redeem": "redemption_id",
     "points.adjust": "adjustment_id",
     "points.transfer": "transfer_id",
+    "points.transferred": "transfer_id",
 }
 """Types whose events are known by a field of their data; all others but receipts are known by the envelope's `id`."""
 
@@ -50,11 +51,11 @@ def type_of(event: AccountEvent) -> str:
     return event.type if isinstance(event, ActivityEvent) else str(event.__struct_config__.tag)
 
 
-def sale_key_of(event: ReceiptEvent) -> str:
-    """The natural key of the sale that an event is about: its own, or the one that it returns or voids."""
+def sale_key_of(event: AccountEvent) -> str:
+    """The natural key of the sale that an event is about: its own, or the one that it returns or voids; no receipt: its own key."""
     if isinstance(event, ReturnEvent):
         return natural_key(event.data.original_source or event.source, event.data.original_receipt_id)
-    return natural_key(event.source, event.data.receipt_id)
+    return natural_key(event.source, event.data.receipt_id) if isinstance(event, _RECEIPTS) else key_of(event)
 
 
 def digest_of(event: AccountEvent, raw: bytes = b"") -> str:

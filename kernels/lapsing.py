@@ -1,15 +1,18 @@
-"""Expiry: entries that fall due once a `clock.tick` has passed a lot's last day, and their correction where a late event shows better."""
+"""What falls due by itself: once a `clock.tick` has passed a last day, points that were set aside are released, and lots expire.
+
+Expiry is corrected where a late event shows better; so is clamping, which depends on it: `written_off`.
+"""
 
 from collections.abc import Iterator
 from datetime import date
 from hashlib import blake2b
 
-import msgspec
-
-from tillstream.kernels.holdings import Units, expiry_due
+from tillstream.kernels.holdings import NEVER, Units, copied, expiry_due, expiry_order
+from tillstream.kernels.set_aside import releases
 from tillstream.kernels.snapshot import move
 from tillstream.schemas.events import TickEvent
 from tillstream.schemas.ledger import Entries, Posting
+from tillstream.schemas.programs import Program
 
 
 def expiries(units: Units, as_of: str | None) -> Iterator[Entries]:
@@ -19,14 +22,57 @@ def expiries(units: Units, as_of: str | None) -> Iterator[Entries]:
             yield Entries(kind="expiry", unit=unit, points=[-points], expires_on=expiry)
 
 
-def expiries_after(units: Units, entries: list[Entries], as_of: str | None) -> list[Entries]:
+def due(units: Units, as_of: str | None) -> list[Entries]:
+    """Releases, then expiry, also of what is released; the units themselves stay as they are."""
+    released = list(releases(units, as_of))
+    if released:
+        units = copied(units)
+        for group in released:
+            move(units, group)
+    return [*released, *expiries(units, as_of)]
+
+
+def due_after(units: Units, entries: list[Entries], as_of: str | None) -> list[Entries]:
     """What would be due after `entries`; the units themselves stay as they are."""
     if as_of is None or not entries:
         return []
-    after = {name: msgspec.convert(msgspec.to_builtins(units[name]), type(units[name])) for name in units}
+    after = copied(units)
     for group in entries:
         move(after, group)
-    return list(expiries(after, as_of))
+    return due(after, as_of)
+
+
+def written_off(program: Program, units: Units, entries: list[Entries], as_of: str | None) -> list[Entries]:
+    """What a unit that clamps gives back of `entries`' reversals, so that they do not lead into debt, or deeper.
+
+    The points go back to the lots that they were taken from, the one that expires last first: it can pay whatever another could.
+    """
+    taken: dict[str, dict[str, int]] = {}
+    for group in entries:
+        if group.kind == "reversal" and group.spent_on is None and clamps(program, group.unit):
+            lots = taken.setdefault(group.unit, {})
+            lots[group.expires_on or NEVER] = lots.get(group.expires_on or NEVER, 0) - sum(group.points)
+    given: list[Entries] = []
+    for unit in sorted(taken):
+        floor = min(0, units[unit].balance) if unit in units else 0
+        for expiry in sorted(taken[unit], key=expiry_order, reverse=True):
+            missing = floor - balance_after(units, [*entries, *given], as_of, unit)
+            if missing > 0:
+                points = min(missing, taken[unit][expiry])
+                given.append(Entries(kind="adjustment", unit=unit, points=[points], expires_on=expiry or None))
+    return given
+
+
+def clamps(program: Program, unit: str) -> bool:
+    return unit in program.units and program.units[unit].negative_balance == "clamp"
+
+
+def balance_after(units: Units, entries: list[Entries], as_of: str | None, unit: str) -> int:
+    """A unit's balance once `entries`, and what they make due, are posted."""
+    after = copied(units)
+    for group in [*entries, *due_after(units, entries, as_of)]:
+        move(after, group)
+    return after[unit].balance
 
 
 def tick_posting(event: TickEvent, offset: int, account_id: str | None, due: list[Entries]) -> Posting:

@@ -4,35 +4,39 @@ An event in the order of its account takes one step from the state behind the la
 account judged again (refold.py): it gets its posting, and every earlier posting whose rules now stand elsewhere a correction.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from typing import NamedTuple, Protocol
 
 from msgspec import structs
 
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns, gather
-from tillstream.kernels.dues import Due, Dues
+from tillstream.kernels.counting import day_of
+from tillstream.kernels.dues import Dues, earliest
+from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
-from tillstream.kernels.facts import Facts
-from tillstream.kernels.fold import Fold, Sold, position_at
+from tillstream.kernels.fold import Fold, Sold, instant_text, midnight, position_at
+from tillstream.kernels.keys import occurred
 from tillstream.kernels.looking import Looks
 from tillstream.kernels.member_rules import Given, MemberRules
 from tillstream.kernels.moving import Moved
 from tillstream.kernels.posted import judged_at, one_of
-from tillstream.kernels.posting import Earned, Poster, is_plain, overflow
-from tillstream.kernels.refold import Refold, is_late, summed
-from tillstream.kernels.room import Allowance, Budgets, Table
+from tillstream.kernels.posting import Earned, Poster, check_room, is_plain
+from tillstream.kernels.refold import Refold, Versions, is_late, summed
+from tillstream.kernels.room import Allowance, Budgets
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.watching import Watched
 from tillstream.kernels.writing import behind_entries
-from tillstream.schemas.events import ActivityEvent, EnrolledEvent, Malformed, SaleEvent, TickEvent
-from tillstream.schemas.fields import INT64_MAX
+from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 from tillstream.schemas.program_file import Versioned
+
+FIRST = ("", "")
+"""Before every event."""
 
 
 class Run(NamedTuple):
@@ -59,67 +63,65 @@ class MemberEarned(NamedTuple):
 
 
 class Step(NamedTuple):
-    """A sale's step in its member's state: what it is, what it gave, and under which look to judge it again on a return, if so."""
+    """A sale's step in the state of its account: what it is, what it gave, and under which look to judge it again on a return, if so."""
 
+    account_id: str
     sold: Sold
     moved: Moved
     look: Look | None
 
 
-class MemberPoster(Poster):
-    """Judges events by one program that looks at members."""
+class Family(Versions, Protocol):
+    """All versions of the programs (posters.py), and the budgets that they share."""
 
-    def __init__(self, program: Versioned, budgets: Budgets | None = None) -> None:
+    budgets: Budgets
+
+    def next_due(self, member: Member, after: int) -> int:
+        """The first date later than `after` on which something will be due, 0 for none."""
+
+    def next_due_after_sale(self, member: Member, day: int, after: int) -> int:
+        """The same, where since `member.next_due` was set nothing happened but a sale on the date `day`."""
+
+
+class MemberPoster(Poster):
+    """Judges events by one version of a program that looks at members."""
+
+    def __init__(self, program: Versioned, family: Family) -> None:
         super().__init__(program)
-        self.budgets: Budgets = Table() if budgets is None else budgets
+        self.family = family
         self.rules = MemberRules(self.program, self.compiled, self.kernel)
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
         self.exchanges = Exchanges(self.program)
-        self.facts = Facts(self.program, self.rules.bonuses, self.zone, self.version)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
         outcomes: list[Outcome] = []
         for run in runs(batch):
             if not isinstance(run[0].event, SaleEvent):
-                outcomes += self.post_other(run[0], snapshot)
+                outcomes += super().post(run, snapshot)
                 continue
             for routed, earned in zip(run, self.earn_run(run, snapshot), strict=True):
                 outcomes += self.post_sale(routed, routed.event, earned, snapshot)  # type: ignore[arg-type]
         return outcomes
 
-    def post_other(self, routed: Routed, snapshot: Snapshot) -> list[Outcome]:
-        """One event that is no sale."""
-        if not isinstance(routed.event, ActivityEvent | EnrolledEvent):
-            return super().post([routed], snapshot)
-        posting = self.facts.posting(routed)
-        if (known := snapshot.postings.get(routed.key)) is not None:
-            try:
-                return [self.known_before(routed, known, posting.digest)]
-            except Malformed as problem:
-                return [Outcome(routed, "refused", problem=problem)]
-        try:
-            return [Outcome(routed, "accepted", self.bonus_records(posting, snapshot))]
-        except Malformed as problem:
-            return [Outcome(routed, "refused", problem=problem)]
-
     def earn_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[MemberEarned]:
         """The kernel's awards for sales of accounts that are all different, each under its member's state."""
         columns = gather(self.compiled, [routed.event.data for routed in run], self.zone)  # type: ignore[union-attr]
-        folds = [None if routed.account_id is None else self.fold(snapshot.members.get(routed.account_id)) for routed in run]
+        folds = [None if routed.account_id is None else self.fold(snapshot, routed.account_id) for routed in run]
         for fold, day in zip(folds, columns.dates, strict=True):
             if fold is not None:
                 fold.reach(day)
-        looks = self.rules.look(columns, [None if fold is None else fold.member for fold in folds], columns.dates, self.budgets)
+        members = [None if fold is None else fold.member for fold in folds]
+        looks = self.rules.look(columns, members, columns.dates, self.family.budgets)
         awards = self.rules.award(columns, looks)
         together = Run(columns, looks, self.rules.counting.watching.over(columns))
         for place, (day, fold) in enumerate(zip(columns.dates, folds, strict=True)):
             yield MemberEarned(awards, place, day, together, fold)
 
-    def fold(self, member: Member | None) -> Fold:
-        """A state to move on, on a budget of its own until its postings are kept."""
-        return Fold(self.rules, self.zone, Allowance(self.budgets, {}), member)
+    def fold(self, snapshot: Snapshot, account_id: str | None) -> Fold:
+        """An account's state to move on, on a budget of its own until its postings are kept."""
+        return Fold(self.rules, self.zone, Allowance(self.family.budgets, {}), as_of_day(snapshot), snapshot.members.get(account_id or ""))
 
     def sale_records(  # type: ignore[override]
         self, routed: Routed, event: SaleEvent, earned: MemberEarned, snapshot: Snapshot, digest: str, *, closes: bool
@@ -141,34 +143,40 @@ class MemberPoster(Poster):
             sums = earned.awards.sums(earned.place)
             moved = self.rules.counting.mover.gives(sums)
         bonuses = fold.sale(sold, sums, moved.budgets)
-        step = Step(sold, moved, self.rules.look_at(earned.run.looks, earned.place) if moved.again else None)
-        if closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of):
-            units = snapshot.units(routed.account_id or "")
-            if not self.dues_until(fold, sold.day, snapshot) and not self.exchanges.possible(units, moved.units):
-                return [self.swift_sale(routed, event, earned, fold, step, snapshot, digest)]
+        step = Step(routed.account_id or "", sold, moved, self.rules.look_at(earned.run.looks, earned.place) if moved.again else None)
+        if closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of) and self.only_earns(fold, step, snapshot):
+            return [self.swift_sale(routed, event, earned, step, snapshot, digest)]
         bare = self.bare_sale(routed, event, terms, snapshot, digest)
         given = [*self.rules.given(earned.awards, earned.place, bare.line_no), *bonuses]
         entries = [*bare.entries, *self.accruals(given, bare)]
         posting = structs.replace(bare, judged=self.judged(earned), entries=entries, look=step.look)
         return self.finish([posting], fold, snapshot, closes=closes)
 
-    def swift_sale(
-        self, routed: Routed, event: SaleEvent, earned: MemberEarned, fold: Fold, step: Step, snapshot: Snapshot, digest: str
-    ) -> bytes:
-        """The record of a sale in order that only earns, applied: what `sale_records` does else, without the objects in between."""
-        account_id, terms, units = routed.account_id or "", self.terms_of(earned.day), step.moved.units
+    def only_earns(self, fold: Fold, step: Step, snapshot: Snapshot) -> bool:
+        """Whether nothing but accruals follows from a sale: nothing is pending, exchanged or due, no tier's window has moved."""
+        after = max(fold.member.dues_until, step.sold.day.toordinal())
+        return not (
+            step.moved.pending
+            or fold.moved_window
+            or self.exchanges.possible(snapshot.units(step.account_id), step.moved.units)
+            or (after < fold.as_of and self.family.dues_between(fold.member, after, fold.as_of))
+        )
+
+    def swift_sale(self, routed: Routed, event: SaleEvent, earned: MemberEarned, step: Step, snapshot: Snapshot, digest: str) -> bytes:
+        """The record of a sale in order that only earns, applied: what `finish` does with its posting, without the objects in between."""
+        account_id, terms, fold = step.account_id, self.terms_of(earned.day), earned.fold
         holdings = snapshot.units(account_id)
-        for unit, points in units.items():
-            if (holdings[unit].balance if unit in holdings else 0) + points > INT64_MAX:
-                raise overflow(unit)
-        passed = max(as_of_day(snapshot), fold.member.dues_until)
-        fold.member.next_due = self.dues.next_after_sale(fold.member, earned.day.toordinal(), passed)
+        for unit, points in step.moved.units.items():
+            check_room(unit, holdings, points)
+        fold.member.next_due = self.family.next_due_after_sale(fold.member, earned.day.toordinal(), max(fold.as_of, fold.member.dues_until))
+        budgets = {rule.id: points for rule, points in fold.budgets.changes()}
+        behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, budgets, step.look)
         said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
-        behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, step.look)
         record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
-        snapshot.credit(account_id, units.items(), terms.expiries)
+        snapshot.credit(account_id, step.moved.units.items(), terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
         snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at)
+        snapshot.take(budgets)
         self.take_budgets(fold)
         return record
 
@@ -178,18 +186,19 @@ class MemberPoster(Poster):
         if posting.account_id is None or not isinstance(sale, Posting) or sale.judged is None:
             return super().undo_records(posting, snapshot, closes=closes)
         posting = structs.replace(posting, entries=[group for group in posting.entries if group.rule_id is None])
-        fold = self.fold(snapshot.members.get(posting.account_id))
+        judge = self.version_of(sale)
+        fold = judge.fold(snapshot, posting.account_id)
         if is_late(posting, fold.member.last):
             return self.late_records(posting, snapshot, closes=closes)
         before = came_back(snapshot.returned.get(sale.posting_id, Returned()))
-        old = self.sheet(sale, snapshot)
+        old = judge.sheet(sale, snapshot)
         new = fold.came_back(posting, sale, old, before, summed(before, posting))
-        posting = structs.replace(posting, entries=[*posting.entries, *self.between(sale, old, new)], sheet=new)
+        posting = structs.replace(posting, entries=[*posting.entries, *judge.between(sale, old, new, snapshot.as_of)], sheet=new)
         return self.finish([posting], fold, snapshot, closes=closes)
 
-    def bonus_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
-        """What an activity or enrolment writes to the ledger, applied."""
-        fold = self.fold(snapshot.members.get(posting.account_id or ""))
+    def fact_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
+        """What an activity or enrolment writes to the ledger, applied: what the rules that answer to it give."""
+        fold = self.fold(snapshot, posting.account_id)
         if is_late(posting, fold.member.last):
             return self.late_records(posting, snapshot, closes=True)
         given = fold.bonus(posting)
@@ -199,50 +208,65 @@ class MemberPoster(Poster):
         """What falls due for each member of the snapshot, then what expires."""
         snapshot.as_of = max(snapshot.as_of or "", event.data.date.isoformat())
         for account_id in sorted(snapshot.members):
-            fold = self.fold(snapshot.members[account_id])
-            due = self.dues.between(fold.member, fold.member.dues_until, as_of_day(snapshot))
-            made = [self.facts.due(account_id, each, routed) for each in due]
-            if made and is_late(made[0], fold.member.last):
-                yield from self.late_records(made[0], snapshot, closes=False)
-            elif made:
-                yield from self.finish(self.due_postings(made, fold), fold, snapshot, closes=False)
+            fold = self.fold(snapshot, account_id)
+            due = earliest(self.family.dues_between(fold.member, fold.member.dues_until, as_of_day(snapshot)))
+            if not due:
+                continue
+            first = self.family.member_poster_on(due[0].day).facts.due(account_id, due[0], routed)
+            if is_late(first, fold.member.last):
+                yield from self.late_records(first, snapshot, closes=False)
+            else:
+                made = self.fall_due(fold, fold.member.dues_until, account_id, routed)
+                yield from self.finish(made, fold, snapshot, closes=False)
         yield from super().tick(routed, event, snapshot)
 
     def late_records(self, late: Posting, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
         """A posting that stands before others of its account, and what it changes of theirs, applied."""
         found = {key: decode_record(snapshot.postings[key]) for key in snapshot.chronicles.get(late.account_id or "", ())}
         known = {key: record for key, record in found.items() if isinstance(record, Posting)}
-        old = {key: self.sheet(posting, snapshot) for key, posting in known.items()}
-        fold = Fold(self.rules, self.zone, Allowance(self.budgets, self.usage(old.values())))
-        refold = Refold(fold, self.dues, lambda due: self.facts.due(late.account_id or "", due, late), as_of_day(snapshot))
+        old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in known.items()}
+        fold = Fold(self.rules, self.zone, Allowance(self.family.budgets, self.usage(known, old)), as_of_day(snapshot))
+        refold = Refold(fold, self.family, late, as_of_day(snapshot))
         refold.run([*known.values(), late])
-        return self.finish(list(self.differences(late, known, old, refold)), fold, snapshot, closes=closes)
+        return self.finish(list(self.differences(late, known, old, refold, snapshot.as_of)), fold, snapshot, closes=closes)
 
-    def differences(self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold) -> Iterator[Posting]:
+    def differences(
+        self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold, as_of: str | None
+    ) -> Iterator[Posting]:
         """The late event's own posting, what fell due by it, and the corrections, by posting id."""
         undone = late.reverses_posting
         if undone is not None:
-            entries = self.between(known[undone], old[undone], refold.sheets[undone])
+            sale = known[undone]
+            entries = self.version_of(sale).between(sale, old[undone], refold.sheets[undone], as_of)
             yield structs.replace(late, entries=[*late.entries, *entries], sheet=refold.sheets[undone])
         elif late.kind != "due":
             given = self.accruals(refold.given[late.posting_id], late)
             look = refold.sheets[late.posting_id].look
             yield structs.replace(late, entries=[*late.entries, *given], look=look if look != Look() else None)
         for key in sorted(refold.dues.keys() - known.keys()):
-            yield structs.replace(refold.dues[key], entries=self.accruals(refold.given[key], refold.dues[key]))
+            due = refold.dues[key]
+            yield structs.replace(due, entries=self.version_of(due).accruals(refold.given[key], due))
         for key in sorted(old.keys() - {undone}):
             new = refold.sheets.get(key, Sheet({}, {}))
             if not same_sheet(old[key], new):
-                yield self.facts.correction(late, known[key], self.between(known[key], old[key], new), new)
+                entries = self.version_of(known[key]).between(known[key], old[key], new, as_of)
+                yield self.facts.correction(late, known[key], entries, new)
+
+    def version_of(self, posting: Posting) -> "MemberPoster":
+        """The poster of the version that judged a posting."""
+        if posting.program_version == self.version:
+            return self
+        found: MemberPoster = self.family.member_poster(posting.program_version)
+        return found
 
     def finish(self, postings: list[Posting], fold: Fold, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
         """Adds what fell due meanwhile, gives the postings the state behind them all, keeps them, and takes from budgets what they gave."""
         first = postings[0]
-        due = self.dues_until(fold, date.fromisoformat(first.day), snapshot)
-        made = [self.facts.due(first.account_id or "", each, first) for each in due]
-        postings = [*postings, *self.due_postings(made, fold)]
-        next_due = self.dues.next_after(fold.member, max(as_of_day(snapshot), fold.member.dues_until))
-        member = structs.replace(fold.member, next_due=0 if next_due is None else next_due.toordinal())
+        after = max(fold.member.dues_until, day_of(first))
+        postings = [*postings, *self.fall_due(fold, after, first.account_id or "", first)]
+        next_due = self.family.next_due(fold.member, max(as_of_day(snapshot), fold.member.dues_until))
+        member = structs.replace(fold.member, next_due=next_due)
+        postings[0] = structs.replace(postings[0], budgets={rule.id: points for rule, points in fold.budgets.changes()})
         last = len(postings) - 1
         records = [
             self.keep(structs.replace(posting, member=member), snapshot, closes=closes and place == last)
@@ -253,26 +277,68 @@ class MemberPoster(Poster):
 
     def take_budgets(self, fold: Fold) -> None:
         """What the fold's postings took, now that they are kept."""
-        for rule_id, points in fold.budgets.changes().items():
-            self.budgets.moved(self.named[rule_id], points)
+        for rule, points in fold.budgets.changes():
+            self.family.budgets.moved(rule, points)
+
+    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
+        """The accounts that have an event in the batch which stands before another one of theirs, or may."""
+        last = {name: member.last for name, member in snapshot.members.items()}
+        found: set[str] = set()
+        for routed in batch:
+            account_id = routed.account_id
+            if isinstance(routed.event, TickEvent):
+                until = max(as_of_day(snapshot), routed.event.data.date.toordinal())
+                found |= {name for name, member in snapshot.members.items() if self.falls_due_late(member, until)}
+            elif account_id is not None:
+                place = instant_text(occurred(routed.event)), routed.key
+                if place < last.get(account_id, FIRST) or routed.key in snapshot.waiting:
+                    found.add(account_id)
+                last[account_id] = max(place, last.get(account_id, FIRST))
+        return found
+
+    def falls_due_late(self, member: Member, until: int) -> bool:
+        """Whether what falls due up to a date stands before events that the account has already."""
+        due = self.family.dues_between(member, member.dues_until, until)
+        return bool(due) and (instant_text(midnight(due[0].day, self.zone)), "") < member.last
+
+    def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
+        """As `Poster.tick_record`, with what can be exchanged once points have ripened."""
+        ripe = [date.fromisoformat(group.until) for group in posting.entries if group.kind == "release" and group.until is not None]
+        if ripe and self.exchanges.rules and posting.account_id is not None:
+            day = max(ripe) + timedelta(days=1)
+            member = snapshot.members.get(posting.account_id) or Member()
+            units = snapshot.units(posting.account_id)
+            exchanged = self.exchanges.due(units, posting.entries, member, day.isoformat(), self.terms_of(day).expiries)
+            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
+        return super().tick_record(posting, snapshot)
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
         """As `Poster.keep`, with what is exchanged after the posting."""
-        if posting.member is not None and posting.account_id is not None and self.exchanges.rules:
+        if posting.account_id is not None and self.exchanges.rules:
             expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
             units = snapshot.units(posting.account_id)
-            exchanged = self.exchanges.due(units, posting.entries, posting.member, posting.day, expiries)
+            member = posting.member or snapshot.members.get(posting.account_id) or Member()
+            exchanged = self.exchanges.due(units, posting.entries, member, posting.day, expiries)
             posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
         return super().keep(posting, snapshot, closes=closes)
 
-    def due_postings(self, made: Iterable[Posting], fold: Fold) -> list[Posting]:
-        """The postings of what falls due, with what the rules give for each."""
-        return [structs.replace(posting, entries=self.accruals(fold.bonus(posting), posting)) for posting in made]
+    def fall_due(self, fold: Fold, after: int, account_id: str, cause: Routed | Posting) -> list[Posting]:
+        """The postings of what falls due later than the date `after`, up to the latest tick, with what the rules give for each."""
+        found: list[Posting] = []
+        while some := earliest(self.family.dues_between(fold.member, after, fold.as_of)):
+            for due in some:
+                judge = self.family.member_poster_on(due.day)
+                posting = judge.facts.due(account_id, due, cause)
+                fold.rules = judge.rules
+                found.append(structs.replace(posting, entries=judge.accruals(fold.bonus(posting), posting)))
+            after = fold.member.dues_until
+        return found
 
     def accruals(self, given: Iterable[Given], posting: Posting) -> list[Entries]:
-        """What rules give, as entries of a posting of its date."""
-        expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
-        return [
+        """What rules give, as entries of a posting of its date; pending first where they have a holding period."""
+        day = date.fromisoformat(posting.day)
+        expiries = self.terms_of(day).expiries
+        entries = (
             Entries(
                 kind="accrual",
                 unit=self.named[each.rule_id].unit,
@@ -284,26 +350,30 @@ class MemberPoster(Poster):
                 award=each.award,
             )
             for each in given
-        ]
+        )
+        return list(pending_first(entries, self.holding_days, day))
 
-    def between(self, posting: Posting, old: Sheet, new: Sheet) -> list[Entries]:
-        """The entries that lead the rules of a posting from one sheet to another."""
-        expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
-        return list(entries_between(posting, old, new, self.named, expiries))
+    def between(self, posting: Posting, old: Sheet, new: Sheet, as_of: str | None) -> list[Entries]:
+        """The entries that lead the rules of a posting from one sheet to another, with the holding of what is still pending."""
+        day = date.fromisoformat(posting.day)
+        entries = entries_between(posting, old, new, self.named, self.terms_of(day).expiries)
+        return list(pending_too(entries, self.holding_days, day, as_of))
 
     def sheet(self, posting: Posting, snapshot: Snapshot) -> Sheet:
         """What the rules of a posting stand at now."""
         found = snapshot.sheets.get(posting.posting_id)
         return sheet_of_posting(posting, self.named) if found is None else found
 
-    def usage(self, sheets: Iterable[Sheet]) -> dict[str, int]:
+    def usage(self, known: Mapping[str, Posting], sheets: Mapping[str, Sheet]) -> dict[str, int]:
         """What events took from budgets, by rule."""
         used: dict[str, int] = {}
-        for sheet in sheets:
+        for key, sheet in sheets.items():
+            judge = self.version_of(known[key])
             for rule_id, lines in sheet.given.items():
-                back = sum(sheet.undone.get(rule_id, {}).values()) if self.rules.counting.gives_back(rule_id) else 0
-                used[rule_id] = used.get(rule_id, 0) + sum(lines.values()) - back
-        return {rule_id: points for rule_id, points in used.items() if rule_id in self.named and self.named[rule_id].cap.budget is not None}
+                if rule_id in judge.named and judge.named[rule_id].cap.budget is not None:
+                    back = sum(sheet.undone.get(rule_id, {}).values()) if judge.rules.counting.gives_back(rule_id) else 0
+                    used[rule_id] = used.get(rule_id, 0) + sum(lines.values()) - back
+        return used
 
     def judged(self, earned: MemberEarned) -> Judged:
         """What a sale was judged by."""
@@ -311,18 +381,14 @@ class MemberPoster(Poster):
 
     def overspends(self, budgets: Iterable[tuple[str, int]]) -> bool:
         """Whether others of the same run have meanwhile taken from a budget what a sale was promised."""
-        return any(points > self.budgets.left(self.named[rule_id]) for rule_id, points in budgets)
+        return any(points > self.family.budgets.left(self.named[rule_id]) for rule_id, points in budgets)
 
     def earned_again(self, earned: MemberEarned, fold: Fold) -> MemberEarned:
         """The sale judged once more, by itself, under what is left of the budgets now."""
         columns = one_of(earned.run.columns, self.compiled.words, earned.place)
-        looks = self.rules.look(columns, [fold.member], [earned.day], self.budgets)
+        looks = self.rules.look(columns, [fold.member], [earned.day], self.family.budgets)
         alone = Run(columns, looks, self.rules.counting.watching.over(columns))
         return MemberEarned(self.rules.award(columns, looks), 0, earned.day, alone, fold)
-
-    def dues_until(self, fold: Fold, day: date, snapshot: Snapshot) -> list[Due]:
-        """What fell due between an event on `day` and the latest tick."""
-        return self.dues.between(fold.member, max(fold.member.dues_until, day.toordinal()), as_of_day(snapshot))
 
 
 def runs(batch: Sequence[Routed]) -> Iterator[list[Routed]]:

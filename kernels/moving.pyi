@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tillstream.schemas.member_state import Member
@@ -8,9 +8,12 @@ class Moved(NamedTuple):
     units: dict[str, int]
     budgets: list[tuple[str, int]]
     again: bool
+    pending: bool
 
 class Mover:
-    def __init__(self, rules: Sequence[Rule], watched: Sequence[str], points_counter: str | None) -> None: ...
+    def __init__(
+        self, rules: Sequence[Rule], watched: Sequence[str], points_counter: str | None, holding_days: Mapping[str, int]
+    ) -> None: ...
     def gives(self, sums: list[tuple[int, int]]) -> Moved: ...
     def sold(self, member: Member, day: int, amount: int, watched: list[int], sums: list[tuple[int, int]]) -> None: ...
     def gave(self, member: Member, day: int, sums: list[tuple[str, int]]) -> None: ...

@@ -15,14 +15,16 @@ cdef enum Trait:
     RAISING = 4
     LIMITED = 8
     AGAIN = 16
+    PENDING = 32
 
 
 class Moved(NamedTuple):
-    """What a sale gave: points by unit, points by id of the rules with a budget, and whether a return has it judged again."""
+    """What a sale gave: points by unit, points by id of the rules with a budget; whether a return has it judged again, whether some is pending."""
 
     units: dict
     budgets: list
     again: bool
+    pending: bool
 
 
 cdef class Mover:
@@ -33,11 +35,17 @@ cdef class Mover:
     cdef dict rows
     cdef str points_counter
 
-    def __init__(self, list rules, list watched, str points_counter):
-        """`rules`: first those for receipts in their order, then all others; `points_counter`: what raises tiers, None if not points."""
+    def __init__(self, list rules, list watched, str points_counter, holding_days):
+        """
+        Args:
+            rules: first those for receipts in their order, then all others.
+            watched: the watches' counters.
+            points_counter: what raises tiers, None if not points.
+            holding_days: by id the rules whose points are pending first.
+        """
         self.ids = [rule.id for rule in rules]
         self.units = [rule.unit for rule in rules]
-        self.traits = [traits_of(rule, points_counter) for rule in rules]
+        self.traits = [traits_of(rule, points_counter, holding_days) for rule in rules]
         self.rows = {rule.id: row for row, rule in enumerate(rules)}
         self.watched = watched
         self.points_counter = points_counter
@@ -46,7 +54,7 @@ cdef class Mover:
         """What `sums`, points by row of their rules, are to others than the member."""
         cdef dict units = {}
         cdef list budgets = []
-        cdef bint again = False
+        cdef bint again = False, pending = False
         cdef int traits
         for row, points in sums:
             unit = self.units[row]
@@ -57,13 +65,16 @@ cdef class Mover:
                 budgets.append((self.ids[row], points))
             if traits & AGAIN:
                 again = True
-        return Moved(units, budgets, again)
+            if traits & PENDING:
+                pending = True
+        return Moved(units, budgets, again, pending)
 
     def sold(self, member, day, amount, list watched, list sums):
         """A sale on the date `day`, with nothing of it come back."""
         cdef dict counts = member.counts
         cdef Py_ssize_t k
         add(counts, "visits", day, 1)
+        add(counts, "purchases", day, 1)
         if amount:
             add(counts, "spend", day, amount)
         for k in range(len(watched)):
@@ -102,7 +113,7 @@ cdef class Mover:
             add(member.given, rule_id, day, -points)
 
 
-cdef int traits_of(rule, points_counter) except -1:
+cdef int traits_of(rule, points_counter, holding_days) except -1:
     cdef int traits = 0
     if rule.once is not None:
         traits |= ONCE
@@ -114,6 +125,8 @@ cdef int traits_of(rule, points_counter) except -1:
         traits |= LIMITED
     if rule.on_return == "requalify":
         traits |= AGAIN
+    if rule.id in holding_days:
+        traits |= PENDING
     return traits
 
 

@@ -1,12 +1,130 @@
-"""Which poster judges a program: one that looks at each receipt alone, or one that looks at members."""
+"""One `Poster` per effective version of the programs, and each event to the one of its local date.
 
+In: batches as `Poster.post` takes them. Out: the same outcomes, in the same order. Where any version looks at members, all of them are
+judged by a `MemberPoster`, so that what was bought under one version counts under the next; each looks up the others here, since judging
+an account again meets events of all its versions.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from itertools import groupby
+
+from tillstream.kernels.dues import Due
+from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
 from tillstream.kernels.posting import Poster
-from tillstream.kernels.room import Budgets
+from tillstream.kernels.room import Budgets, Table
+from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.snapshot import Snapshot
+from tillstream.kernels.timetable import NOTHING, Timetable
+from tillstream.schemas.events import TickEvent
+from tillstream.schemas.member_state import Member
 from tillstream.schemas.program_file import Versioned
 
+POSTERS_MAX = 16
+"""Compiled versions that are kept: those of a few years; a receipt older than that costs a compilation."""
 
-def poster_for(program: Versioned, budgets: Budgets | None = None) -> Poster:
-    """The poster for a program; `budgets` None: this process sees every receipt."""
-    return MemberPoster(program, budgets) if looks_at_members(program.program) else Poster(program)
+
+class Posters:
+    """Judges events by the programs of a timetable, which may be exchanged between batches.
+
+    `budgets` is what is left of the rules' budgets: a table of its own, or what a worker has leased for the batch to come.
+    """
+
+    def __init__(self, timetable: Timetable) -> None:
+        self.budgets: Budgets = Table()
+        self.posters: dict[str, Poster] = {}
+        self.exchange(timetable)
+
+    def exchange(self, timetable: Timetable) -> None:
+        """Judges by another timetable from the next batch on. What is compiled stays, but for the one name that tells no content."""
+        self.timetable = timetable
+        looks = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
+        if looks != getattr(self, "looks_at_members", looks):
+            self.posters.clear()
+        self.looks_at_members = looks
+        self.posters.pop(NOTHING, None)
+
+    def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
+        """The outcomes in order; the snapshot has everything applied on return."""
+        return [outcome for effective, events in self.split(batch) for outcome in self.poster_of(effective).post(events, snapshot)]
+
+    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
+        """The accounts of whose earlier events the snapshot must have all before the batch is posted."""
+        any_version = self.poster_of(self.timetable.effective_versions[-1])
+        return any_version.in_need_of_chronicles(batch, snapshot)
+
+    @property
+    def budget_limits(self) -> dict[str, int]:
+        """The budgets of all rules that have one, by rule id; where versions differ, the latest says."""
+        rules = [rule for effective in self.timetable.effective_versions for rule in effective.program.rules]
+        return {rule.id: rule.cap.budget for rule in rules if rule.cap.budget is not None}
+
+    def split(self, batch: Sequence[Routed]) -> Iterator[tuple[Versioned, Sequence[Routed]]]:
+        """The batch in runs that one effective version judges."""
+        constant = self.timetable.constant
+        if constant is not None:
+            yield constant, batch
+            return
+        for _, run in groupby(batch, key=lambda routed: self.timetable.effective(self.day_of(routed)).version):
+            events = list(run)
+            yield self.timetable.effective(self.day_of(events[0])), events
+
+    def day_of(self, routed: Routed) -> date:
+        """The local date of an event; of a tick, the date that it brings."""
+        event = routed.event
+        return event.data.date if isinstance(event, TickEvent) else occurred(event).astimezone(self.timetable.zone).date()
+
+    def poster_of(self, effective: Versioned) -> Poster:
+        """The poster of an effective version, compiled when it is first needed."""
+        found = self.posters.get(effective.version)
+        if found is None:
+            if len(self.posters) >= POSTERS_MAX:
+                self.posters.clear()
+            found = MemberPoster(effective, self) if self.looks_at_members else Poster(effective)
+            self.posters[effective.version] = found
+        return found
+
+    def member_poster(self, version: str | None) -> MemberPoster:
+        """The poster of the version that a posting names; of one that was taken back, the latest stands in."""
+        try:
+            effective = self.timetable.named(version or NOTHING)
+        except KeyError:
+            effective = self.timetable.effective_versions[-1]
+        return self._member_poster(effective)
+
+    def member_poster_on(self, day: date) -> MemberPoster:
+        """The poster of the version in force on a local date."""
+        return self._member_poster(self.timetable.effective(day))
+
+    def dues_between(self, member: Member, after: int, until: int) -> list[Due]:
+        """What is due later than the date `after`, up to `until`, in order, each by the version in force on its date."""
+        constant = self.timetable.constant
+        if constant is not None:
+            return self._member_poster(constant).dues.between(member, after, until)
+        found = [
+            due
+            for effective in self.timetable.effective_versions
+            for due in self._member_poster(effective).dues.between(member, after, until)
+            if self.timetable.effective(due.day) is effective
+        ]
+        return sorted(found, key=Due.order)
+
+    def next_due(self, member: Member, after: int) -> int:
+        """The first date later than `after` on which something will be due by any version, 0 for none."""
+        days = (self._member_poster(effective).dues.next_after(member, after) for effective in self.timetable.effective_versions)
+        return min((day.toordinal() for day in days if day is not None), default=0)
+
+    def next_due_after_sale(self, member: Member, day: int, after: int) -> int:
+        """The same, where since `member.next_due` was set nothing happened but a sale on the date `day`."""
+        constant = self.timetable.constant
+        if constant is None:
+            return self.next_due(member, after)
+        return self._member_poster(constant).dues.next_after_sale(member, day, after)
+
+    def _member_poster(self, effective: Versioned) -> MemberPoster:
+        poster = self.poster_of(effective)
+        if not isinstance(poster, MemberPoster):
+            raise TypeError("no version looks at members")
+        return poster

@@ -1,4 +1,4 @@
-"""Events into postings: what each receipt, return, void or tick does to its account, judged against a snapshot (DESIGN.md §5).
+"""Events into postings: what each receipt, return, void, tick or use of points does to its account (DESIGN.md §5).
 
 In: routed events, decoded, in the order of their partition, and a `Snapshot` with what they name. Out, per event, one outcome: `accepted`
 or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refused` with a reason. The snapshot moves along.
@@ -12,17 +12,33 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from tillstream.kernels.award import Awards, Kernel
+from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.columns import gather
-from tillstream.kernels.earning import accruals, redemptions
+from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
+from tillstream.kernels.facts import Facts
+from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import digest_of, occurred
-from tillstream.kernels.lapsing import expiries, expiries_after, tick_posting
+from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.rules import CompiledRules
+from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.kernels.spending import POSTING_KINDS, spend
+from tillstream.kernels.tenders import tender_entries
 from tillstream.kernels.undoing import undo_lines, undo_rest
 from tillstream.kernels.writing import Fragments, SaleWriter, fragments
-from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, ReturnEvent, SaleEvent, TickEvent, VoidEvent, decode
+from tillstream.schemas.events import (
+    ROUTED_BYTES_MAX,
+    AccountEvent,
+    Malformed,
+    ReturnEvent,
+    SaleEvent,
+    SpendingEvent,
+    TickEvent,
+    VoidEvent,
+    decode,
+)
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned
@@ -64,6 +80,8 @@ class Poster:
         self.kernel = Kernel(self.compiled)
         self.writer = SaleWriter(self.version)
         self.terms: dict[date, DayTerms] = {}
+        self.holding_days = holding_days(self.program)
+        self.facts = Facts(self.program, Bonuses(self.program), self.zone, self.version)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order, each sale's followed by those of what waited for it; the snapshot has everything applied on return."""
@@ -74,9 +92,17 @@ class Poster:
                 outcomes.append(Outcome(routed, "accepted", list(self.tick(routed, routed.event, snapshot))))
             elif isinstance(routed.event, SaleEvent):
                 outcomes.extend(self.post_sale(routed, routed.event, next(earned), snapshot))
-            else:
+            elif isinstance(routed.event, ReturnEvent | VoidEvent):
                 outcomes.append(self.post_undo(routed, routed.event, snapshot))
+            elif isinstance(routed.event, SpendingEvent):
+                outcomes.append(self.post_spending(routed, routed.event, snapshot))
+            else:
+                outcomes.append(self.post_fact(routed, snapshot))
         return outcomes
+
+    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
+        """Accounts of whose earlier events the snapshot must have all: of none, since each event is judged by itself."""
+        return set()
 
     def earn(self, sales: Sequence[SaleEvent]) -> Iterator[Earned]:
         """The kernel's awards for a batch of sales."""
@@ -121,6 +147,49 @@ class Poster:
             refused = Refused(key, sale_key, problem.code, routed.offset, occurred(event).isoformat(), closes)
             return Outcome(routed, "refused", [record_in(snapshot, refused)] if waited else (), problem, waited)
 
+    def post_fact(self, routed: Routed, snapshot: Snapshot) -> Outcome:
+        """An activity or an enrolment."""
+        posting = self.facts.posting(routed)
+        try:
+            if (known := snapshot.postings.get(routed.key)) is not None:
+                return self.known_before(routed, known, posting.digest)
+            return Outcome(routed, "accepted", self.fact_records(posting, snapshot))
+        except Malformed as problem:
+            return Outcome(routed, "refused", problem=problem)
+
+    def fact_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
+        """What an activity or enrolment writes to the ledger, applied: that it happened."""
+        return [self.keep(posting, snapshot, closes=True)]
+
+    def post_spending(self, routed: Routed, event: SpendingEvent, snapshot: Snapshot) -> Outcome:
+        """Points held, released, redeemed, adjusted or moved."""
+        digest, account_id = digest_of(event), routed.account_id or ""
+        try:
+            if (known := snapshot.postings.get(routed.key)) is not None:
+                return self.known_before(routed, known, digest)
+            day = event.time.astimezone(self.zone).date()
+            spent = spend(self.program, event, routed.key, account_id, snapshot.units(account_id), day)
+            posting = Posting(
+                posting_id=routed.key,
+                kind=POSTING_KINDS[type(event)],
+                account_id=account_id,
+                source=event.source,
+                event_id=event.id,
+                receipt_id=None,
+                digest=digest,
+                offset=routed.offset,
+                occurred_at=event.time.isoformat(),
+                day=day.isoformat(),
+                program_version=self.version,
+                line_no=[],
+                amount=[],
+                quantity_milli=[],
+                entries=spent.entries,
+            )
+            return Outcome(routed, "accepted", [self.keep(posting, snapshot, closes=True)], follow=spent.follow)
+        except Malformed as problem:
+            return Outcome(routed, "refused", problem=problem)
+
     def known_before(self, routed: Routed, known: bytes, digest: str) -> Outcome:
         """G2: the same key and data is a duplicate, the same key with other data a conflict.
 
@@ -130,8 +199,10 @@ class Poster:
         earlier = decode_record(known) if known.startswith(b'{"type":"ledger.') else decode(known, ROUTED_BYTES_MAX)
         if digest == (earlier.digest if isinstance(earlier, Posting) else digest_of(earlier)):  # type: ignore[arg-type]
             return Outcome(routed, "duplicate")
-        event: ReceiptEvent = routed.event  # type: ignore[assignment]
-        message = f"receipt {event.data.receipt_id!r} of source {event.source!r} is known with other data"
+        event: AccountEvent = routed.event  # type: ignore[assignment]
+        receipt_id = getattr(event.data, "receipt_id", None)
+        what = f"event {event.id!r}" if receipt_id is None else f"receipt {receipt_id!r}"
+        message = f"{what} of source {event.source!r} is known with other data"
         raise Malformed("conflict", "$.data", message)
 
     def check_sale(self, sale: Sale, earned: Earned) -> None:
@@ -145,7 +216,7 @@ class Poster:
     ) -> list[bytes]:
         """What a sale writes to the ledger, applied."""
         terms = self.terms_of(earned.day)
-        if closes and is_plain(event.data, routed.account_id, terms, snapshot.as_of):
+        if closes and not self.holding_days and is_plain(event.data, routed.account_id, terms, snapshot.as_of):
             return [self.plain_sale(routed, event, earned, snapshot, digest)]
         return [self.keep(self.sale(routed, event, earned, snapshot, digest), snapshot, closes=closes)]
 
@@ -161,8 +232,7 @@ class Poster:
         units = snapshot.units(account_id)
         for number, points in totals:
             unit = self.compiled.units[number]
-            if (units[unit].balance if unit in units else 0) + points > INT64_MAX:
-                raise overflow(unit)
+            check_room(unit, units, points)
         snapshot.credit(account_id, [(self.compiled.units[number], points) for number, points in totals], terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
         return record
@@ -173,7 +243,8 @@ class Poster:
         posting = self.bare_sale(routed, event, terms, snapshot, digest)
         if routed.account_id is not None:
             given = earned.awards.given(earned.place)
-            posting.entries.extend(accruals(self.compiled.rules, event.data.lines, given, terms.expiries))
+            entries = accruals(self.compiled.rules, event.data.lines, given, terms.expiries)
+            posting.entries.extend(pending_first(entries, self.holding_days, earned.day))
         return posting
 
     def bare_sale(self, routed: Routed, event: SaleEvent, terms: DayTerms, snapshot: Snapshot, digest: str) -> Posting:
@@ -181,7 +252,7 @@ class Poster:
         sale = event.data
         entries: list[Entries] = []
         if routed.account_id is not None:
-            entries += redemptions(self.program, sale, snapshot.units(routed.account_id), terms.text)
+            entries += tender_entries(self.program, sale, snapshot.units(routed.account_id), terms.text)
         return Posting(
             posting_id=routed.key,
             kind="sale",
@@ -211,9 +282,9 @@ class Poster:
         before = snapshot.returned.get(sale.posting_id, Returned())
         if isinstance(event, ReturnEvent):
             self.check_currency(event.data)
-            undo = undo_lines(sale, before, event.data.lines)
+            undo = undo_lines(sale, before, event.data.lines, snapshot.as_of)
         else:
-            undo = undo_rest(sale, before)
+            undo = undo_rest(sale, before, snapshot.as_of)
         moment = occurred(event)
         return Posting(
             posting_id=identity[0],
@@ -235,7 +306,7 @@ class Poster:
         )
 
     def tick(self, routed: Routed, event: TickEvent, snapshot: Snapshot) -> Iterator[bytes]:
-        """The expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of the account ids.
+        """The releases and the expiry that a `clock.tick` makes due, one posting per account of the snapshot, in the order of their ids.
 
         The snapshot may hold some accounts only. So the record that closes the tick, `tick_posting` for no account, by which the ledger
         alone tells how far the clock has come (G5), is the caller's to add once all accounts were dealt with.
@@ -243,17 +314,21 @@ class Poster:
         day = event.data.date.isoformat()
         snapshot.as_of = max(snapshot.as_of or day, day)
         for account_id in sorted(snapshot.accounts):
-            due = list(expiries(snapshot.accounts[account_id], snapshot.as_of))
-            if due:
-                yield record_in(snapshot, tick_posting(event, routed.offset, account_id, due))
+            if entries := due(snapshot.accounts[account_id], snapshot.as_of):
+                yield self.tick_record(tick_posting(event, routed.offset, account_id, entries), snapshot)
+
+    def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
+        """The record of what fell due for one account, applied."""
+        return record_in(snapshot, posting)
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
-        """Checks a posting against overflow, completes it by the expiry that it makes due, applies it and gives its record."""
+        """Checks a posting against overflow, completes it by what is written off and what falls due, applies it and gives its record."""
         entries = posting.entries
         if posting.account_id is not None and entries:
             units = snapshot.units(posting.account_id)
-            check_overflow(entries, {name: holding.balance for name, holding in units.items()})
-            entries = [*entries, *expiries_after(units, entries, snapshot.as_of)]
+            check_overflow(entries, units)
+            entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
+            entries = [*entries, *due_after(units, entries, snapshot.as_of)]
         return record_in(snapshot, msgspec.structs.replace(posting, entries=entries, closes=closes))
 
     def check_currency(self, receipt: Sale | Return) -> None:
@@ -292,12 +367,27 @@ def record_in(snapshot: Snapshot, record: Posting | Waiting | Refused) -> bytes:
     return raw
 
 
-def check_overflow(entries: list[Entries], balances: dict[str, int]) -> None:
-    """A balance beyond 64 bits is an error, never a wrong number."""
+def check_overflow(entries: list[Entries], units: Units) -> None:
+    """A balance beyond 64 bits, or one that would be with all that is pending and held, is an error, never a wrong number."""
+    balances = {name: holding.balance for name, holding in units.items()}
+    aside = {name: pending_points(holding) + held_points(holding) for name, holding in units.items()}
     for group in entries:
-        balances[group.unit] = balances.get(group.unit, 0) + sum(group.points)
-        if abs(balances[group.unit]) > INT64_MAX:
+        points = sum(group.points)
+        balances[group.unit] = balances.get(group.unit, 0) + points
+        if group.kind in {"hold", "release"}:
+            aside[group.unit] = aside.get(group.unit, 0) - points
+        balance = balances[group.unit]
+        if max(abs(balance), abs(balance + aside.get(group.unit, 0))) > INT64_MAX:
             raise overflow(group.unit)
+
+
+def check_room(unit: str, units: Units, more: int) -> None:
+    """The same, where points are only added."""
+    holding = units.get(unit)
+    if holding is not None:
+        more += holding.balance + max(0, pending_points(holding) + held_points(holding))
+    if more > INT64_MAX:
+        raise overflow(unit)
 
 
 def overflow(unit: str) -> Malformed:

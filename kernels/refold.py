@@ -3,26 +3,41 @@
 In: the account's postings, the late one among them. Out: where its member's state and the sheets of its events stand then.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any, Protocol
 
 from tillstream.kernels.counting import Sums, day_of
-from tillstream.kernels.dues import Due, Dues
+from tillstream.kernels.dues import Due, earliest
 from tillstream.kernels.fold import Fold, Position, position, sheet_of
 from tillstream.kernels.member_rules import Given
 from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import Sheet
+from tillstream.schemas.member_state import Member, Sheet
 
 EVENT_KINDS = ("sale", "return", "void", "activity", "enrolment")
 """Postings of events; what fell due is made anew, corrections follow."""
 
 
+class Versions(Protocol):
+    """All versions that may have judged the events."""
+
+    def member_poster(self, version: str | None) -> Any:
+        """The `MemberPoster` of the version that a posting names."""
+
+    def member_poster_on(self, day: date) -> Any:
+        """The `MemberPoster` of the version in force on a local date."""
+
+    def dues_between(self, member: Member, after: int, until: int) -> list[Due]:
+        """What is due later than the date `after`, up to `until`, in order."""
+
+
 class Refold:
     """One pass over all events of an account. By posting id: the sheets that they stand at then, what each gave, and what fell due."""
 
-    def __init__(self, fold: Fold, calendar: Dues, due_posting: Callable[[Due], Posting], as_of: int) -> None:
+    def __init__(self, fold: Fold, versions: Versions, cause: Posting, as_of: int) -> None:
         self.fold = fold
-        self.calendar = calendar
-        self.due_posting = due_posting
+        self.versions = versions
+        self.cause = cause
         self.as_of = as_of
         self.sheets: dict[str, Sheet] = {}
         self.given: dict[str, list[Given]] = {}
@@ -46,6 +61,7 @@ class Refold:
         self.fall_due(self.as_of)
 
     def step(self, posting: Posting, known: Mapping[str, Posting]) -> None:
+        self.judge_by(known[posting.reverses_posting] if posting.reverses_posting is not None else posting)
         if posting.kind == "sale":
             look, given = self.fold.sale_again(posting)
             self.given[posting.posting_id] = given
@@ -59,6 +75,10 @@ class Refold:
         else:
             self.bonus(posting)
 
+    def judge_by(self, posting: Posting) -> None:
+        """Goes on by the version that judged a posting."""
+        self.fold.rules = self.versions.member_poster(posting.program_version).rules
+
     def bonus(self, posting: Posting) -> None:
         self.given[posting.posting_id] = self.fold.bonus(posting)
         self.sheets[posting.posting_id] = sheet_of(self.given[posting.posting_id])
@@ -66,10 +86,12 @@ class Refold:
     def fall_due(self, until: int) -> None:
         """What is due up to the date `until` and was not yet."""
         member = self.fold.member
-        for due in self.calendar.between(member, member.dues_until, until):
-            posting = self.due_posting(due)
-            self.dues[posting.posting_id] = posting
-            self.bonus(posting)
+        while some := earliest(self.versions.dues_between(member, member.dues_until, until)):
+            for due in some:
+                posting = self.versions.member_poster_on(due.day).facts.due(self.cause.account_id or "", due, self.cause)
+                self.judge_by(posting)
+                self.dues[posting.posting_id] = posting
+                self.bonus(posting)
 
 
 def summed(before: Sums, undo: Posting) -> dict[int, tuple[int, int]]:

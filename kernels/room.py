@@ -44,18 +44,19 @@ class Allowance:
         self.budgets = budgets
         self.had = had
         self.used: dict[str, int] = {}
+        self.rules: dict[str, Rule] = {}
 
     def left(self, rule: Rule) -> int:
+        self.rules[rule.id] = rule
         return max(0, self.budgets.left(rule) + self.had.get(rule.id, 0) - self.used.get(rule.id, 0))
 
     def moved(self, rule: Rule, points: int) -> None:
+        self.rules[rule.id] = rule
         self.used[rule.id] = self.used.get(rule.id, 0) + points
 
-    def changes(self) -> dict[str, int]:
-        """What the budgets themselves are to be told, by rule id."""
-        if not self.used and not self.had:
-            return {}
-        return {name: more for name in self.used | self.had if (more := self.used.get(name, 0) - self.had.get(name, 0))}
+    def changes(self) -> list[tuple[Rule, int]]:
+        """What the budgets themselves are to be told."""
+        return [(rule, more) for name, rule in self.rules.items() if (more := self.used.get(name, 0) - self.had.get(name, 0))]
 
 
 def room_of(rule: Rule, member: Member, moment: Moment, budgets: Budgets) -> int:

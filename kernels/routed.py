@@ -28,11 +28,23 @@ class Routed:
         self.sale_key = sale_key_of(event) if isinstance(event, EVENTS_ABOUT_SALES) else self.key
 
 
+class Follow(NamedTuple):
+    """An event that follows from another one, and the account that it goes to."""
+
+    account_id: str
+    raw: bytes
+
+
 class Outcome(NamedTuple):
-    """What became of one event; `records` go to the ledger, `problem` says why it was refused, `waited` that it came before its sale."""
+    """What became of one event.
+
+    `records` go to the ledger, `problem` says why it was refused, `waited` that it came before its sale; `follow` are events for other
+    accounts, to be routed next.
+    """
 
     routed: Routed
     status: Literal["accepted", "duplicate", "waiting", "refused"]
     records: Sequence[bytes] = ()
     problem: Malformed | None = None
     waited: bool = False
+    follow: Sequence[Follow] = ()

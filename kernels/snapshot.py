@@ -5,12 +5,13 @@ place only, `Snapshot.record`, which reads nothing but the ledger record: so the
 rebuild end equal (G5).
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import date
 
 from msgspec import Struct
 
 from tillstream.kernels.holdings import NEVER, Holding, Units
+from tillstream.kernels.set_aside import note_hold, note_pending
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
 from tillstream.schemas.member_state import Member, Sheet
 
@@ -31,7 +32,8 @@ class Snapshot:
     account the instants of its events by their keys, for judging them again.
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
-    hold points which expire on it and may not have held any before, and those for which something is due on the day after.
+    hold points which expire on it, or are held or pending until then, and may not have held any before; and those for which something is
+    due on the day after.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -52,6 +54,7 @@ class Snapshot:
         self.changed_members: set[str] = set()
         self.changed_sheets: set[str] = set()
         self.new_events: dict[str, dict[str, str]] = {}
+        self.budget_moves: dict[str, int] = {}
 
     def units(self, account_id: str) -> Units:
         """The account's holdings; an unknown account holds nothing."""
@@ -131,11 +134,17 @@ class Snapshot:
         if member.next_due:
             self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
 
+    def take(self, budgets: Mapping[str, int]) -> None:
+        """What rules took from their budgets, by id."""
+        for rule_id, points in budgets.items():
+            self.budget_moves[rule_id] = self.budget_moves.get(rule_id, 0) + points
+
     def _note_member(self, posting: Posting, account_id: str, member: Member) -> None:
         if posting.kind == "correction":
             self._keep_member(account_id, member)
         else:
             self.stand(account_id, member, posting.posting_id, posting.occurred_at)
+        self.take(posting.budgets)
         if posting.sheet is not None:
             about = posting.reverses_posting or posting.posting_id
             self.sheets[about] = posting.sheet
@@ -150,6 +159,8 @@ class Snapshot:
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
                 self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
+            if entries.until is not None and entries.kind == "hold":
+                self._note_expiry(entries.until, posting.account_id or "")
             move(units, entries)
         if posting.entries:
             self.changed_accounts.add(posting.account_id or "")
@@ -183,3 +194,7 @@ def move(units: Units, entries: Entries) -> None:
         expiry = entries.expires_on or NEVER
         holding.credits[expiry] = holding.credits.get(expiry, 0) + points
     holding.balance += points
+    if entries.hold_id is not None:
+        note_hold(holding, entries)
+    elif entries.until is not None:
+        note_pending(holding, entries)

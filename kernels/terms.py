@@ -13,7 +13,8 @@ from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.member_state import Member, Profile
 from tillstream.schemas.programs import Bought, MemberTerms, Rule, Streak, Window
 
-VISITS, SPEND = "visits", "spend"
+VISITS, SPEND, PURCHASES = "visits", "spend", "purchases"
+"""Counters: sales of which something is left, what they came to, and sales that were not voided."""
 
 
 class Moment(NamedTuple):
@@ -103,7 +104,7 @@ def _within(bounds: list[Bound]) -> Condition:
 def bounds_of(terms: MemberTerms) -> list[tuple[str, list[Bound]]]:
     """The conditions on what the member did, by name, in the order of `MemberTerms`."""
     made: dict[str, Callable[[Any], list[Bound]]] = {
-        "first_purchase": lambda first: [Bound(VISITS, Window(), most=0) if first else Bound(VISITS, Window(), least=1)],
+        "first_purchase": lambda first: [Bound(PURCHASES, Window(), most=0) if first else Bound(PURCHASES, Window(), least=1)],
         "bought": _bought,
         "visits": lambda window: [_window(VISITS, window)],
         "spend": lambda window: [_window(SPEND, window)],

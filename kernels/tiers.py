@@ -23,10 +23,10 @@ def start(tiers: Tiers, member: Member) -> None:
         member.tier = tiers.levels[0].id if tiers.levels[0].from_ == 0 else ""
 
 
-def advance(tiers: Tiers, member: Member, day: date) -> None:
-    """Decides all windows that ended before `day`."""
+def advance(tiers: Tiers, member: Member, day: int) -> None:
+    """Decides all windows that ended before the date `day`."""
     start(tiers, member)
-    while 0 < member.window_end < day.toordinal():
+    while 0 < member.window_end < day:
         last = date.fromordinal(member.window_end)
         reached = total(member.counts.get(counter_of(tiers)), span_of(tiers, last))
         place = place_of(tiers, member.tier)
@@ -36,12 +36,12 @@ def advance(tiers: Tiers, member: Member, day: date) -> None:
 
 
 def rise(tiers: Tiers, member: Member, day: date) -> bool:
-    """Raises the tier to the highest level that the window up to `day` reaches; whether it did."""
+    """Raises the tier by one level, if the window up to `day` reaches more than it has; whether it did."""
     reached = total(member.counts.get(counter_of(tiers)), span_of(tiers, day))
-    best = highest(tiers.levels, reached)
-    if best <= place_of(tiers, member.tier):
+    place = place_of(tiers, member.tier)
+    if highest(tiers.levels, reached) <= place:
         return False
-    settle_on(tiers, member, best, day)
+    settle_on(tiers, member, place + 1, day)
     return True
 
 

@@ -1,7 +1,7 @@
 """What a return or a void does: it takes back, entry by entry, what the sale gave its lines, and gives back the points that paid them.
 
 Per line, r being what has come back of it in all: reversed so far = floor(P * r / A), exactly P once r = A; this event's entry is the
-difference (DESIGN.md §5, Return).
+difference (DESIGN.md §5, Return). What is still pending of an accrual is released by the same formula.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,8 +23,8 @@ class Undo(NamedTuple):
     entries: list[Entries]
 
 
-def undo_lines(sale: Posting, before: Returned, lines: Iterable[ReturnLine]) -> Undo:
-    """A return of `lines`.
+def undo_lines(sale: Posting, before: Returned, lines: Iterable[ReturnLine], as_of: str | None) -> Undo:
+    """A return of `lines`, judged when the latest tick was `as_of`.
 
     Raises:
         Malformed: a line that the sale does not have, or more than was bought, in all.
@@ -45,19 +45,19 @@ def undo_lines(sale: Posting, before: Returned, lines: Iterable[ReturnLine]) -> 
             if total > limit:
                 message = f"{total} returned of line {number} in all, {limit} were bought"
                 raise Malformed("over_returned", f"$.data.lines[{index}].{field}", message)
-    return _undo(sale, before, now)
+    return _undo(sale, before, now, as_of)
 
 
-def undo_rest(sale: Posting, before: Returned) -> Undo:
+def undo_rest(sale: Posting, before: Returned, as_of: str | None) -> Undo:
     """A void: everything that has not come back yet."""
     now = {
         number: (amount - before.amount.get(number, 0), quantity - before.quantity_milli.get(number, 0))
         for number, amount, quantity in zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True)
     }
-    return _undo(sale, before, now)
+    return _undo(sale, before, now, as_of)
 
 
-def _undo(sale: Posting, before: Returned, now: dict[int, tuple[int, int]]) -> Undo:
+def _undo(sale: Posting, before: Returned, now: dict[int, tuple[int, int]], as_of: str | None) -> Undo:
     bought = {number: (a, q) for number, a, q in zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True)}
 
     def due(number: int, points: int) -> int:
@@ -68,7 +68,7 @@ def _undo(sale: Posting, before: Returned, now: dict[int, tuple[int, int]]) -> U
         return undone(points, returned_amount, bought_amount, returned_quantity, bought_quantity)
 
     entries = []
-    for first, group in numbered(sale.entries):
+    for first, group in numbered(sale.entries, as_of):
         points, line_no, reverses = [], [], []
         for index, (number, given) in enumerate(zip(group.line_no, group.points, strict=False)):
             entry = first + index
@@ -84,11 +84,15 @@ def _undo(sale: Posting, before: Returned, now: dict[int, tuple[int, int]]) -> U
     return Undo(list(now), amounts, quantities, entries)
 
 
-def numbered(groups: list[Entries]) -> Iterator[tuple[int, Entries]]:
-    """Each group with the number of its first entry; expiry is nobody's line and is not undone."""
+def numbered(groups: list[Entries], as_of: str | None) -> Iterator[tuple[int, Entries]]:
+    """Each group that is undone with the number of its first entry.
+
+    Expiry and releases are nobody's line; what was pending and has been released as of the latest tick is not released again.
+    """
     first = 0
     for group in groups:
-        if group.kind != "expiry":
+        ended = group.until is not None and as_of is not None and group.until < as_of
+        if group.kind not in {"expiry", "release"} and not ended:
             yield first, group
         first += len(group.points)
 
@@ -96,7 +100,7 @@ def numbered(groups: list[Entries]) -> Iterator[tuple[int, Entries]]:
 def reversal(group: Entries, points: list[int], line_no: list[int], reverses: list[int]) -> Entries:
     """The correcting entries, in the lot or on the day of spending that they undo."""
     return Entries(
-        kind="reversal",
+        kind="release" if group.kind == "hold" else "reversal",
         unit=group.unit,
         points=points,
         line_no=line_no,
@@ -104,4 +108,5 @@ def reversal(group: Entries, points: list[int], line_no: list[int], reverses: li
         expires_on=group.expires_on,
         spent_on=group.spent_on,
         reverses=reverses,
+        until=group.until,
     )

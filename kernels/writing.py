@@ -54,9 +54,10 @@ class Behind(msgspec.Struct, omit_defaults=True):
 
     judged: msgspec.Raw
     member: Member
+    budgets: dict[str, int] = {}
     look: Look | None = None
 
 
-def behind_entries(judged: bytes, member: Member, look: Look | None) -> bytes:
+def behind_entries(judged: bytes, member: Member, budgets: dict[str, int], look: Look | None) -> bytes:
     """The end of such a sale's record, for `Awards.record`; `judged` is JSON already."""
-    return b"," + _encode(Behind(msgspec.Raw(judged), member, look))[1:-1]
+    return b"," + _encode(Behind(msgspec.Raw(judged), member, budgets, look))[1:-1]

@@ -16,11 +16,13 @@ from loadtest.load import FIFTY_RULES, KERNEL_BATCH, Prepared, fifty_rules
 from tests import reference
 from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.looking import Looks
-from tillstream.kernels.member_poster import MemberPoster
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Snapshot
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import SaleEvent, decode
 from tillstream.schemas.member_state import Member, Profile
+from tillstream.sources.generated import FIRST_DAY
 
 WEEKS = 26
 """Visits of each member before the receipt that is judged."""
@@ -34,7 +36,8 @@ class MemberBench:
 
     def __init__(self, records: Sequence[Prepared]) -> None:
         self.records = records
-        self.poster = MemberPoster(fifty_rules())
+        self.family = Posters(Timetable([fifty_rules()]))
+        self.poster = self.family.member_poster_on(FIRST_DAY)
         events = [decode(record.value) for record in records]
         self.events = [event for event in events if isinstance(event, SaleEvent)]
         self.batches = [self.events[first : first + KERNEL_BATCH] for first in range(0, len(self.events), KERNEL_BATCH)]
@@ -67,7 +70,7 @@ class MemberBench:
                 awards.record(place, [], self.fragments)
 
     def look(self, columns: Columns, members: Sequence[Member]) -> Looks:
-        return self.poster.rules.look(columns, members, columns.dates, self.poster.budgets)
+        return self.poster.rules.look(columns, members, columns.dates, self.family.budgets)
 
     def post(self) -> None:
         """The whole of `MemberPoster.post`, with ledger records, for these members."""
@@ -77,7 +80,7 @@ class MemberBench:
             routed = [Routed(event, raw.account, first + i, raw.value) for i, (event, raw) in enumerate(zip(batch, raws, strict=True))]
             snapshot = Snapshot()
             snapshot.members = {raw.account: member for raw, member in zip(raws, self.members[number], strict=True)}
-            self.poster.post(routed, snapshot)
+            self.family.post(routed, snapshot)
 
     def compare(self, sample: int) -> None:
         """Kernel and oracle on first purchases.

@@ -24,7 +24,7 @@ from tillstream.schemas.members import (
     Unmerged,
 )
 from tillstream.schemas.receipts import Return, Sale, Tender, Void
-from tillstream.schemas.spending import Adjust, Hold, Redeem, Release, Transfer
+from tillstream.schemas.spending import Adjust, Hold, Redeem, Release, Transfer, Transferred
 
 EVENT_BYTES_MAX = 1_000_000
 """Larger events are malformed: the longest lawful receipt (5,000 lines) stays below, and Kafka's own default limit is 1 MiB."""
@@ -111,7 +111,16 @@ class AdjustEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.adj
 
 
 class TransferEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="points.transfer"):
+    """`toaccountid` is our own attribute as well: the receiver's account, null where the members are not of one household."""
+
     data: Transfer
+    toaccountid: str | UnsetType | None = UNSET
+
+
+class TransferredEvent(Envelope, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag="points.transferred"):
+    """What follows from a transfer, on its way to the receiver's account; nobody outside may send it."""
+
+    data: Transferred
 
 
 class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick"):
@@ -120,7 +129,7 @@ class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick")
 
 ReceiptEvent = SaleEvent | ReturnEvent | VoidEvent
 MemberEvent = EnrolledEvent | IdentityAddedEvent | MergedEvent | UnmergedEvent | HouseholdEvent | ConsentEvent | ErasedEvent
-SpendingEvent = HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent
+SpendingEvent = HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent | TransferredEvent
 TypedEvent = ReceiptEvent | MemberEvent | SpendingEvent | TickEvent
 """Events whose `type` is one of a fixed set; `ActivityEvent` has a type of its own making."""
 
@@ -183,12 +192,35 @@ def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed("not_json", "$", str(error)) from None
-    if event.time.year not in YEARS:
-        raise wrong_year("$.time", event.time)
+    check_year("$.time", event.time)
     if isinstance(event, SaleEvent | ReturnEvent):
         check_receipt(event.data)
-    elif isinstance(event, TickEvent) and event.data.date.year not in YEARS:
-        raise wrong_year("$.data.date", event.data.date)
+    elif isinstance(event, TickEvent):
+        check_year("$.data.date", event.data.date)
+    elif isinstance(event, HoldEvent):
+        check_year("$.data.expires_at", event.data.expires_at)
+    elif isinstance(event, AdjustEvent) and event.data.expires_on is not None:
+        check_year("$.data.expires_on", event.data.expires_on)
+    return event
+
+
+def decode_from_outside(raw: bytes) -> Event:
+    """`decode`, for events that a till or a shop sent: they may bring none of our own attributes, nor events that are ours to send.
+
+    Raises:
+        Malformed: as `decode`, or the event is not theirs.
+    """
+    event = decode(raw)
+    if isinstance(event, TransferredEvent):
+        raise Malformed("invalid", "$.type", "points.transferred follows from points.transfer; events from outside can't be it")
+    own = {
+        "accountid": event.accountid is not UNSET,
+        "recalled": event.recalled is not None,
+        "toaccountid": isinstance(event, TransferEvent) and event.toaccountid is not UNSET,
+    }
+    for attribute, given in own.items():
+        if given:
+            raise Malformed("invalid", f"$.{attribute}", "is set by tillstream; events from outside can't bring it")
     return event
 
 
@@ -222,6 +254,12 @@ def wrong_year(path: str, moment: date) -> Malformed:
     return Malformed("invalid", path, f"the year {moment.year} is not in {YEARS.start}-{YEARS.stop - 1}")
 
 
+def check_year(path: str, moment: date) -> None:
+    """Raises Malformed where a date is out of bounds."""
+    if moment.year not in YEARS:
+        raise wrong_year(path, moment)
+
+
 def check_receipt(receipt: Sale | Return) -> None:
     """What the types alone cannot say: distinct line numbers, sums within 64 bits, tenders within the total, a sane clock.
 
@@ -231,10 +269,8 @@ def check_receipt(receipt: Sale | Return) -> None:
     lines = receipt.lines
     if len({line.line_no for line in lines}) != len(lines):
         raise _repeated_line(receipt)
-    if receipt.issued_at.year not in YEARS:
-        raise wrong_year("$.data.issued_at", receipt.issued_at)
-    if receipt.business_date.year not in YEARS:
-        raise wrong_year("$.data.business_date", receipt.business_date)
+    check_year("$.data.issued_at", receipt.issued_at)
+    check_year("$.data.business_date", receipt.business_date)
     if receipt.tenders:
         check_points_tenders(receipt.tenders, sum([line.amount for line in lines]))
 

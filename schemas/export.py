@@ -11,6 +11,7 @@ from tillstream.schemas.deadletter import DeadLetterRecord
 from tillstream.schemas.events import Event
 from tillstream.schemas.ledger import PostedRecord, RefusedRecord, WaitingRecord
 from tillstream.schemas.programs import Program
+from tillstream.schemas.publishing import PublishedRecord
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -20,7 +21,10 @@ PROGRAM = "program"
 ACTIVITY = "activity"
 """The name of the schema of all `activity.<name>` events."""
 
-RECORDS: tuple[type[msgspec.Struct], ...] = (*get_args(Event), PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord)
+RECORDS: tuple[type[msgspec.Struct], ...] = (
+    *get_args(Event),
+    *(PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord, PublishedRecord),
+)
 
 REFERENCE = "#/$defs/"
 

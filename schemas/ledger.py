@@ -28,7 +28,9 @@ class Entries(Struct, frozen=True, gc=False, omit_defaults=True):
     """Entries of one kind, rule and lot. Columns are parallel; `reverses` holds entry numbers within the posting `reverses_posting`.
 
     `basis` (minor units) and `award` (points before the cap) are what the rule worked on: they let `explain` show the formula.
-    `spent_on` is the local date of a redemption, also on the reversals that give it back; `uncovered` marks one beyond the balance.
+    `spent_on` is the local date of a redemption or hold, also on what gives its points back; `uncovered` marks one beyond the balance,
+    `beyond_terms` one that the program's terms of spending do not allow. `hold_id` names the hold that is made, ended or taken; `until` is
+    the last local date on which points are held or pending, also on the release that this date brings.
     """
 
     kind: EntryKind
@@ -42,6 +44,9 @@ class Entries(Struct, frozen=True, gc=False, omit_defaults=True):
     uncovered: bool = False
     basis: int | None = None
     award: int | None = None
+    beyond_terms: bool = False
+    hold_id: str | None = None
+    until: str | None = None
 
 
 class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -51,8 +56,8 @@ class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     partition of `transactions` (in `simulate`: its line), `day` its local date. `line_no`, `amount` and `quantity_milli` are the
     receipt's lines in columns; of a return or void, the sale's line numbers and what came back. `closes` is false where more postings of
     the same offset follow. Where the program looks at members: `judged` is what the event was judged by, `member` the state behind it,
-    `sheet` what the sale or bonus that a posting reverses stands at, `look` what a sale is judged again under on a return, where a rule
-    that gave something wants that.
+    `sheet` what the sale or bonus that a posting reverses stands at, `budgets` what the rules took from theirs, by rule id, `look` what a
+    sale is judged again under on a return, where a rule that gave something wants that.
     """
 
     posting_id: str
@@ -75,6 +80,7 @@ class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     judged: Judged | None = None
     member: Member | None = None
     sheet: Sheet | None = None
+    budgets: dict[str, int] = {}
     look: Look | None = None
 
 

@@ -25,7 +25,8 @@ class Profile(Struct, frozen=True, omit_defaults=True):
 class Member(Struct, omit_defaults=True):
     """The state of an account behind its event `last`, (UTC instant, natural key).
 
-    counts: per counter (`visits`, `spend`, `points/<unit>`, `watch/<id>`) sums by local date; what came back is off the sale's date.
+    counts: per counter (`visits`, `purchases`, `spend`, `points/<unit>`, `watch/<id>`) sums by local date; what came back is off the
+    sale's date.
     given: per rule with a cap what it gave, by local date. used: per rule with `once` the dates on which it gave something.
     tier: its id, "" for none; `window_end`: the last day of the window after which it is decided anew, 0 where nothing is to be decided.
     dues_until: the date of what fell due by itself last; next_due: the next such date, as things stand, 0 for none.

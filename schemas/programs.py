@@ -53,7 +53,7 @@ class Unit(Struct, frozen=True, forbid_unknown_fields=True):
     """What is counted: points, stamps, ..."""
 
     expires: Expires | None = None
-    negative_balance: Literal["debt"] = "debt"
+    negative_balance: Literal["debt", "clamp"] = "debt"
     hold_days: Natural = 0
     spending: "Spending | None" = None
 
@@ -171,6 +171,10 @@ class Award(Struct, frozen=True, forbid_unknown_fields=True):
     of: Identifier | None = None
 
 
+Budget = Annotated[int, Meta(ge=0, le=2**53)]
+"""Redis' Lua counts exactly so far."""
+
+
 class MemberCap(Struct, frozen=True, forbid_unknown_fields=True):
     """At most so many points of a rule per account and period; `campaign`: in all."""
 
@@ -183,7 +187,7 @@ class Cap(Struct, frozen=True, forbid_unknown_fields=True):
 
     per_receipt: Natural | None = None
     per_member: MemberCap | None = None
-    budget: Natural | None = None
+    budget: Budget | None = None
     on_return: Literal["give_back", "keep"] = "give_back"
 
 

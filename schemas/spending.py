@@ -62,3 +62,20 @@ class Transfer(Struct, frozen=True, kw_only=True, gc=False):
     to: Identity
     points: PositivePoints
     unit: Identifier = "points"
+
+
+class TransferredLot(Struct, frozen=True, array_like=True, gc=False):
+    """Points that keep their last day of use when they move to another account; null: never."""
+
+    expires_on: date | None
+    points: PositivePoints
+
+
+class Transferred(Struct, frozen=True, kw_only=True, gc=False):
+    """The data of `points.transferred`, our own event: what a transfer took from one account and brings to another."""
+
+    transfer_id: Identifier
+    unit: Identifier
+    lots: list[TransferredLot]
+    from_account: str
+    to_account: str

@@ -51,6 +51,7 @@ KAFKA = ("kafka_partition", "kafka_offset")
 LINE_COLUMNS = ("line_no", "original_line_no", "sku", "category", "brand", "kind", "quantity_milli", "amount", "discount")
 ENTRY_COLUMNS = (
     *("unit", "kind", "points", "line_no", "rule_id", "expires_on", "spent_on", "reverses", "uncovered", "basis", "award"),
+    *("beyond_terms", "hold_id", "until"),
 )
 COLUMNS = {
     "receipts_log": (
@@ -238,6 +239,7 @@ def entry_columns(posting: Posting) -> tuple[list[Any], ...]:
             *([group.unit] * count, [group.kind] * count, group.points, group.line_no or unknown),
             *([group.rule_id] * count, [day_of(group.expires_on)] * count, [day_of(group.spent_on)] * count),
             *(group.reverses or unknown, [group.uncovered] * count, [group.basis] * count, [group.award] * count),
+            *([group.beyond_terms] * count, [group.hold_id] * count, [day_of(group.until)] * count),
         )
         for column, part in zip(columns, values, strict=True):
             column.extend(part)

@@ -10,7 +10,7 @@ import redis.asyncio as redis_client
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
-LIBRARY_VERSION = 1
+LIBRARY_VERSION = 2
 """The version that state.lua's `tillstream_version` gives."""
 
 CLUSTER_SCHEME = "redis+cluster://"

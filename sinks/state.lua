@@ -8,6 +8,10 @@
 --   {p17}:postings   hash    natural key -> ledger record
 --   {p17}:returned   hash    natural key of a sale -> what came back of it, JSON
 --   {p17}:waiting    hash    natural key of a sale -> events that wait for it, JSON
+--   {p17}:members    hash    account id -> state of its member, JSON
+--   {p17}:sheets     hash    natural key -> what the event's rules stand at, JSON, where its posting does not say it
+--   {p17}:chronicle:<account> hash  natural keys of the account's events -> their instants
+--   {p17}:budgets    hash    rule id -> points that this partition's ledger took from the rule's budget
 --   {p17}:days       zset    local dates of the postings held, as yyyymmdd; {p17}:day:<date> set of natural keys, of sales with the
 --                            mark r: where something came back of them on that date
 --   {p17}:dayledger  hash    local date -> last ledger offset of its postings
@@ -31,19 +35,25 @@ local function sadd_all(prefix, index, groups)
   end
 end
 
--- Applies a batch if the partition still stands where the writer believes it does: KEYS meta, accounts, postings, returned, waiting;
--- ARGV: tag, previous offset, new offset, ledger offset, as_of, and one MessagePack of six lists: accounts {id, JSON, ...}, postings {key,
--- record, ...}, returned {key, JSON, ...}, waiting {key, JSON, ...} (empty: nobody waits any more), days {{date, {key, ...}}, ...}, expiries
--- {{date, {account id, ...}}, ...}. One argument, since a client takes longer to pack ten thousand than Redis to unpack them.
+-- Applies a batch if the partition still stands where the writer believes it does: KEYS meta, accounts, postings, returned, waiting,
+-- members, sheets, budgets; ARGV: tag, previous offset, new offset, ledger offset, as_of, and one MessagePack of ten lists: accounts {id,
+-- JSON, ...}, postings {key, record, ...}, returned {key, JSON, ...}, waiting {key, JSON, ...} (empty: nobody waits any more), days {{date,
+-- {key, ...}}, ...}, expiries {{date, {account id, ...}}, ...}, members {id, JSON, ...}, sheets {key, JSON, ...}, chronicles {{account id,
+-- {key, instant, ...}}, ...}, budgets {rule id, points, ...}. One argument, since a client takes longer to pack ten thousand than Redis to
+-- unpack them.
 -- Gives {1, new offset}, or {0, the offset that it stands at} and changes nothing.
 local function apply(keys, args)
   local meta, tag = keys[1], args[1]
   local stands = redis.call('HGET', meta, 'offset') or '-1'
   if stands ~= args[2] then return {0, tonumber(stands)} end
-  local accounts, postings, returned, waiting, days, expiries = unpack(cmsgpack.unpack(args[6]))
+  local accounts, postings, returned, waiting, days, expiries, members, sheets, chronicles, budgets = unpack(cmsgpack.unpack(args[6]))
   hset_all(keys[2], accounts)
   hset_all(keys[3], postings)
   hset_all(keys[4], returned)
+  hset_all(keys[6], members)
+  hset_all(keys[7], sheets)
+  for _, chronicle in ipairs(chronicles) do hset_all(tag .. ':chronicle:' .. chronicle[1], chronicle[2]) end
+  for at = 1, #budgets, 2 do redis.call('HINCRBY', keys[8], budgets[at], budgets[at + 1]) end
   for at = 1, #waiting, 2 do
     if waiting[at + 1] == '' then redis.call('HDEL', keys[5], waiting[at])
     else redis.call('HSET', keys[5], waiting[at], waiting[at + 1]) end
@@ -142,8 +152,53 @@ local function accounts(keys, args)
   return found
 end
 
+-- Leases budgets for judging one batch: KEYS budgets, turn; ARGV: partition, token, how long a turn lasts in ms, 1 where all is wanted, from
+-- how many points left on workers take turns, then (rule id, budget) pairs. A quarter of what is left goes to whoever asks; near a budget's
+-- end, or where all is wanted, everything, and others wait for their turn. Gives 0 where somebody else has the turn, else one lease a rule,
+-- 1 in front where the turn was taken. budgets: rule id -> points leased or given, by all; rule id|partition -> of these, by a partition.
+local function lease_budgets(keys, args)
+  local left, near = {}, args[4] == '1'
+  for at = 6, #args, 2 do
+    local there = math.max(0, tonumber(args[at + 1]) - tonumber(redis.call('HGET', keys[1], args[at]) or '0'))
+    left[#left + 1] = there
+    near = near or (there > 0 and there <= tonumber(args[5]))
+  end
+  if near and not redis.call('SET', keys[2], args[2], 'NX', 'PX', args[3]) then return 0 end
+  local answer = {near and 1 or 0}
+  for index, there in ipairs(left) do
+    local leased = near and there or math.floor(there / 4)
+    local rule = args[4 + 2 * index]
+    redis.call('HINCRBY', keys[1], rule, leased)
+    redis.call('HINCRBY', keys[1], rule .. '|' .. args[1], leased)
+    answer[#answer + 1] = leased
+  end
+  return answer
+end
+
+-- Gives back what a lease did not use, and the turn: KEYS budgets, turn; ARGV: partition, token, then (rule id, points unused) pairs.
+local function settle_budgets(keys, args)
+  for at = 3, #args, 2 do
+    local back = 0 - tonumber(args[at + 1])  -- A minus in front would make 0 to -0, which HINCRBY refuses.
+    redis.call('HINCRBY', keys[1], args[at], back)
+    redis.call('HINCRBY', keys[1], args[at] .. '|' .. args[1], back)
+  end
+  if redis.call('GET', keys[2]) == args[2] then redis.call('DEL', keys[2]) end
+  return 1
+end
+
+-- Makes what a partition took what its ledger says: KEYS budgets; ARGV: partition, then (rule id, points) pairs.
+local function restore_budgets(keys, args)
+  for at = 2, #args, 2 do
+    local field = args[at] .. '|' .. args[1]
+    local more = tonumber(args[at + 1]) - tonumber(redis.call('HGET', keys[1], field) or '0')
+    redis.call('HINCRBY', keys[1], args[at], more)
+    redis.call('HINCRBY', keys[1], field, more)
+  end
+  return 1
+end
+
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
-local function version() return 1 end
+local function version() return 2 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}
@@ -154,3 +209,6 @@ redis.register_function('tillstream_forget_claims', forget_claims)
 redis.register_function('tillstream_claim', claim)
 redis.register_function('tillstream_find_or_park', find_or_park)
 redis.register_function('tillstream_unpark', unpark)
+redis.register_function('tillstream_lease_budgets', lease_budgets)
+redis.register_function('tillstream_settle_budgets', settle_budgets)
+redis.register_function('tillstream_restore_budgets', restore_budgets)

@@ -14,10 +14,14 @@ import msgspec
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.schemas.member_state import Member, Sheet
 from tillstream.sinks.redis import Redis
 
 TICK_ACCOUNTS_MAX = 5_000
 """Accounts that one step of a tick takes: bounds its memory and its function call."""
+
+CHRONICLE_ROWS = 1_000
+"""Events of accounts' chronicles per round trip: a megabyte or two."""
 
 RETURNED_MARK = "r:"
 """In a day's set: what came back of this sale was last changed on that day."""
@@ -27,6 +31,8 @@ _pack = msgspec.msgpack.Encoder().encode
 _units = msgspec.json.Decoder(Units)
 _returned = msgspec.json.Decoder(Returned)
 _waiting = msgspec.json.Decoder(dict[str, str])
+_member = msgspec.json.Decoder(Member)
+_sheet = msgspec.json.Decoder(Sheet)
 
 
 class Standing(NamedTuple):
@@ -58,14 +64,16 @@ def tag(partition: int) -> str:
 
 
 def keys(partition: int) -> list[str]:
-    return [f"{tag(partition)}:{name}" for name in ("meta", "accounts", "postings", "returned", "waiting")]
+    names = ("meta", "accounts", "postings", "returned", "waiting", "members", "sheets", "budgets")
+    return [f"{tag(partition)}:{name}" for name in names]
 
 
 class StateStore:
-    """Reads snapshots, applies what has changed in them."""
+    """Reads snapshots, applies what has changed in them; `with_members`: for programs that look at members."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, *, with_members: bool = False) -> None:
         self.client = client
+        self.with_members = with_members
 
     async def standing(self, partition: int) -> Standing:
         """Where the partition stands."""
@@ -83,7 +91,8 @@ class StateStore:
     ) -> Loaded:
         """The named parts of a partition's state."""
         wanted = [list(dict.fromkeys(names)) for names in (accounts, postings, returned, waiting)]
-        meta, *hashes = keys(partition)
+        meta, *hashes = keys(partition)[:7]
+        wanted += [wanted[0], wanted[2]] if self.with_members else [[], []]
         pipeline = self.client.pipeline(transaction=False)
         pipeline.hmget(meta, "offset", "ledger", "as_of")
         for key, names in zip(hashes, wanted, strict=True):
@@ -103,7 +112,25 @@ class StateStore:
         snapshot.waiting = {
             name: {key: event.encode() for key, event in _waiting.decode(raw).items()} for name, raw in found[3].items()
         }
+        snapshot.members = {name: _member.decode(raw) for name, raw in found[4].items()}
+        snapshot.sheets = {name: _sheet.decode(raw) for name, raw in found[5].items()}
         return Loaded(snapshot, standing)
+
+    async def load_chronicles(self, partition: int, snapshot: Snapshot, accounts: Iterable[str]) -> None:
+        """All events of some accounts, with their postings and sheets, into a snapshot: for those who have an event that came late."""
+        names = sorted(accounts)
+        _, _, postings, _, _, _, sheets, _ = keys(partition)
+        pipeline = self.client.pipeline(transaction=False)
+        for name in names:
+            pipeline.hgetall(f"{tag(partition)}:chronicle:{name}")
+        for name, answer in zip(names, await pipeline.execute(), strict=True):
+            snapshot.chronicles[name] = {key.decode(): instant.decode() for key, instant in answer.items()}
+        events = [key for name in names for key in snapshot.chronicles[name]]
+        for first in range(0, len(events), CHRONICLE_ROWS):
+            some = events[first : first + CHRONICLE_ROWS]
+            snapshot.postings |= dict(present(some, await self.client.hmget(postings, some)))
+            there = present(some, await self.client.hmget(sheets, some))
+            snapshot.sheets |= {name: _sheet.decode(raw) for name, raw in there if name not in snapshot.sheets}
 
     async def apply(self, partition: int, snapshot: Snapshot, before: Standing, after: Standing) -> None:
         """Writes what changed in `snapshot` and moves the partition from `before` to `after`, both or neither.
@@ -137,7 +164,7 @@ class StateStore:
 
     async def let_go(self, partition: int, day: str, most: int) -> list[str]:
         """Lets go of postings of a local date, if ClickHouse has them; their natural keys."""
-        meta, _, postings, returned, _ = keys(partition)
+        meta, _, postings, returned, *_ = keys(partition)
         prefix = tag(partition)
         names = [meta, postings, returned, f"{prefix}:days", f"{prefix}:day:{day}", f"{prefix}:dayledger"]
         gone = [key.decode() for key in await self.client.fcall("tillstream_let_go", len(names), *names, day, most)]
@@ -173,7 +200,7 @@ def present(names: Sequence[str], values: Sequence[bytes | None]) -> Iterator[tu
 
 
 def changes(snapshot: Snapshot) -> bytes:
-    """The six lists that `tillstream_apply` takes (see state.lua), in one MessagePack; of strings, since Redis's Lua reads no `bin`."""
+    """The ten lists that `tillstream_apply` takes (see state.lua), in one MessagePack; of strings, since Redis's Lua reads no `bin`."""
     accounts = sorted(snapshot.changed_accounts)
     returned = sorted(snapshot.changed_returned)
     waiting = sorted(snapshot.changed_waiting)
@@ -190,6 +217,10 @@ def changes(snapshot: Snapshot) -> bytes:
             list(chain.from_iterable((key, waiting_text(snapshot, key)) for key in waiting)),
             list(days.items()),
             [(date, sorted(names)) for date, names in snapshot.new_expiries.items()],
+            list(chain.from_iterable((name, _encode(snapshot.members[name]).decode()) for name in sorted(snapshot.changed_members))),
+            list(chain.from_iterable((key, _encode(snapshot.sheets[key]).decode()) for key in sorted(snapshot.changed_sheets))),
+            [(name, list(chain.from_iterable(events.items()))) for name, events in snapshot.new_events.items()],
+            list(chain.from_iterable(snapshot.budget_moves.items())),
         )
     )
 

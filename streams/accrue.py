@@ -2,7 +2,8 @@
 
 (1) read the state that the batch names, in one round trip;
 (2) judge it with the kernels;
-(3) append the ledger records, dead letters and the consumed offset, in one Kafka transaction where the broker has them;
+(3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
+    broker has them;
 (4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition;
 (5) acknowledge.
 
@@ -19,16 +20,20 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.lapsing import tick_posting
-from tillstream.kernels.posting import Poster, record_in
+from tillstream.kernels.posters import Posters
+from tillstream.kernels.posting import record_in
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, SpendingEvent, TickEvent, decode
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
-from tillstream.streams.identify import as_sent, deadletter
+from tillstream.streams.identify import as_sent, deadletter, with_account
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
+
+JUDGED = ReceiptEvent | SpendingEvent | TickEvent
+"""Events that change accounts; whatever else stands on `transactions` did not come through `identify`."""
 
 
 class Fetched(NamedTuple):
@@ -46,7 +51,7 @@ class Fetched(NamedTuple):
 class Accrue:
     """Posts batches of one partition after another; several partitions may be in progress at once."""
 
-    def __init__(self, poster: Poster, state: StateStore, writer: Writer, stats: Stats) -> None:
+    def __init__(self, poster: Posters, state: StateStore, writer: Writer, stats: Stats) -> None:
         self.poster = poster
         self.state = state
         self.writer = writer
@@ -71,12 +76,21 @@ class Accrue:
         if until <= standing.offset:
             return
         batch, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
+        await self.load_chronicles(fetched.partition, batch, snapshot)
         outcomes = self.poster.post(batch, snapshot)  # (2)
-        records = [*ledger_records(fetched.partition, outcomes), *letters, *refusals(outcomes, fetched), *recalls(old, fetched)]
+        following = [*followers(outcomes, fetched), *refusals(outcomes, fetched), *recalls(old, fetched)]
+        # Before the ledger: without transactions a crash in between repeats what follows, and its key tells; it is never missing.
+        records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
         now_ms = round(time() * 1000)
         self.stats.count(outcomes, [now_ms - message.timestamp()[1] for message in fetched.messages[: len(batch)]])
+
+    async def load_chronicles(self, partition: int, batch: Sequence[Routed], snapshot: Snapshot) -> None:
+        """Completes step (1) for accounts that have an event which came late."""
+        accounts = self.poster.in_need_of_chronicles(batch, snapshot)
+        if accounts:
+            await self.state.load_chronicles(partition, snapshot, accounts)
 
     async def tick(self, fetched: Fetched, tick: Routed, event: TickEvent) -> None:
         """What falls due, for some accounts at a time; the last step moves the partition past the tick.
@@ -90,6 +104,7 @@ class Accrue:
         dates, accounts = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
         for first in range(0, len(accounts), TICK_ACCOUNTS_MAX):
             snapshot, standing = await self.state.load_keys(partition, accounts[first : first + TICK_ACCOUNTS_MAX], (), (), ())
+            await self.load_chronicles(partition, [tick], snapshot)
             records = list(ledger_records(partition, self.poster.post([tick], snapshot)))
             if records:
                 after = await self.append(fetched, records, standing, None)
@@ -121,7 +136,7 @@ def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Recor
             # Longer than what a till may send by what identify and recall have put in front.
             event = decode(raw, ROUTED_BYTES_MAX)
             account = event.accountid
-            if account is UNSET or isinstance(event, EnrolledEvent | IdentityAddedEvent):
+            if account is UNSET or not isinstance(event, JUDGED) or (account is None and isinstance(event, SpendingEvent)):
                 raise Malformed("not_routed", "$.accountid", "is missing: this event did not come through identify")
             routed.append(Routed(event, account, message.offset() or 0, raw))
         except Malformed as problem:
@@ -136,6 +151,14 @@ def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> Iterator[Reco
         key = None if account is None else account.encode()
         for record in outcome.records:
             yield Record(LEDGER, key, record, partition, 0)
+
+
+def followers(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:
+    """What follows on other accounts, which may live in other partitions: it comes back to whoever has them."""
+    for outcome in outcomes:
+        for account_id, raw in outcome.follow:
+            timestamp_ms = fetched.message_at(outcome.routed.offset).timestamp()[1]
+            yield Record(TRANSACTIONS, account_id.encode(), with_account(raw, account_id), timestamp_ms=timestamp_ms)
 
 
 def recalls(old: Sequence[Routed], fetched: Fetched) -> Iterator[Record]:

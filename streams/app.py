@@ -1,5 +1,6 @@
 """The worker: one Faust app with the agents of the pipeline. Open this file to see the whole of it.
 
+    programs ─► what accrue judges by, in every worker
     pos.receipts ─ identify ─► transactions ─ accrue ─► ledger ─ history ─► ClickHouse
     members ─ enrol ─► Redis     ▲    │            └► Redis                   │
                                  │    └──────────────────── history ─► ClickHouse
@@ -18,8 +19,8 @@ import faust
 from faust.types import TP
 from mode import CrashingSupervisor
 
-from tillstream.schemas.program_file import Versioned
 from tillstream.streams.accrue import Fetched
+from tillstream.streams.programs import FOLLOW_EVERY_S
 from tillstream.streams.runtime import HistoryRuntime, PointsRuntime, WorkerSettings
 from tillstream.streams.topics import LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS
 from tillstream.streams.transport import Transport
@@ -35,8 +36,8 @@ SLIDE_EVERY_S = 5.0
 COMMIT_EVERY_S = 1.0
 
 
-def create_app(settings: WorkerSettings, program: Versioned, role: str) -> faust.App:
-    """A worker's app for one of the `ROLES`; it connects when it is started."""
+def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.App:
+    """A worker's app for one of the `ROLES`; it connects when it is started. `seed`: the program's text where none is published."""
     app = faust.App(
         f"tillstream-{role}",
         broker=[f"librdkafka://{address}" for address in settings.kafka.split(",")],
@@ -58,7 +59,7 @@ def create_app(settings: WorkerSettings, program: Versioned, role: str) -> faust
     if role == "history":
         add_history(app, transport, HistoryRuntime(settings))
     else:
-        add_points(app, transport, PointsRuntime(settings, program, worker))
+        add_points(app, transport, PointsRuntime(settings, seed, worker))
     return app
 
 
@@ -81,6 +82,10 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
     @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
     async def publish_stats() -> None:
         await runtime.publish_stats()
+
+    @app.timer(interval=FOLLOW_EVERY_S)  # type: ignore[untyped-decorator]
+    async def follow_programs() -> None:
+        await runtime.follow_programs()
 
     @app.timer(interval=SLIDE_EVERY_S)  # type: ignore[untyped-decorator]
     async def slide_window() -> None:

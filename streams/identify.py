@@ -4,8 +4,8 @@ A batch goes through these steps, in this order:
 
 (1) decode; bad events become dead letters;
 (2) look up identities, one round trip;
-(3) claim sales for their accounts, and find the accounts of what returns and voids name: every delivery of a receipt goes where its
-    first one went, whatever has become of the card since, so that the account's partition sees each repeat (G2);
+(3) claim sales, and what spends points, for their accounts, and find the accounts of what returns and voids name: every delivery of an
+    event goes where its first one went, whatever has become of the card since, so that the account's partition sees each repeat (G2);
 (4) a return whose sale is not known is parked, in Redis and on `parked`; a sale that somebody is parked for brings them along; what is
     older than Redis remembers goes to `recall`, where history is asked (recall.py);
 (5) append everything; then forget what was parked; then acknowledge.
@@ -19,28 +19,41 @@ from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Message
-from msgspec import UNSET, UnsetType
+from msgspec import UnsetType
 
 from tillstream.kernels.identities import account_of, identity_hash
 from tillstream.kernels.keys import digest_of, key_of, occurred, sale_key_of
 from tillstream.schemas.deadletter import encode_deadletter
 from tillstream.schemas.events import (
+    AccountEvent,
+    AdjustEvent,
     EnrolledEvent,
     Event,
+    HoldEvent,
     IdentityAddedEvent,
     Malformed,
     ReceiptEvent,
+    RedeemEvent,
+    ReleaseEvent,
     ReturnEvent,
     SaleEvent,
+    SpendingEvent,
     TickEvent,
+    TransferEvent,
+    TransferredEvent,
     VoidEvent,
     decode,
+    decode_from_outside,
 )
+from tillstream.schemas.receipts import Identity
 from tillstream.sinks.directory import Claim, Claiming, Directory, Found, Parking
 from tillstream.sinks.writer import Record, Writer
 from tillstream.streams.topics import DEADLETTER, MEMBERS, PARKED, RECALL, TRANSACTIONS
 
 ACCOUNT = b'{"accountid":'
+
+CLAIMED = SaleEvent | HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent
+"""Events whose every delivery goes to the account of the first, whatever has become of their identity since (docs/adr/0002)."""
 
 _encode = msgspec.json.encode
 
@@ -72,17 +85,19 @@ class Identify:
         accounts = await self.accounts(arrived)  # (2)
         claims = await self.directory.claim(
             {
-                key_of(a.event): Claiming(account or "", date.max if history_asked else earliest_day(a.event))
-                for a, account in zip(arrived, accounts, strict=True)
-                if isinstance(a.event, SaleEvent)
+                key_of(a.event): Claiming(named[0] or "", date.max if history_asked else earliest_day(a.event))
+                for a, named in zip(arrived, accounts, strict=True)
+                if isinstance(a.event, CLAIMED)
             }
         )  # (3)
         searching = [parking_of(a) for a in arrived if isinstance(a.event, ReturnEvent | VoidEvent)]
         found = iter(await self.directory.find_or_park(searching, history_asked=history_asked))
         going_on = (key for key, claim in claims.items() if claim.parked and claim.account is not None)
         parked = await self.directory.parked(going_on)  # (4)
-        for a in arrived:
-            if isinstance(a.event, SaleEvent):
+        for a, named in zip(arrived, accounts, strict=True):
+            if isinstance(a.event, SpendingEvent):
+                records.append(self.spending(a, named, claims, history_asked))
+            elif isinstance(a.event, SaleEvent):
                 records.extend(self.sale(a, claims[key_of(a.event)], parked, history_asked))
             elif isinstance(a.event, ReturnEvent | VoidEvent):
                 records.append(self.undo(a, next(found), history_asked))
@@ -109,12 +124,29 @@ class Identify:
             return transaction(a, found.account, "" if history_asked else None)
         return parked_record(a) if found.where == "parked" else recall_record(a)
 
-    async def accounts(self, arrived: Sequence[Arrived]) -> list[str | None]:
-        """The account of each sale; None for anonymous ones and for all other events."""
-        members = [a.event.data.member if isinstance(a.event, SaleEvent) else None for a in arrived]
-        digests = {identity_hash(m, self.identity_key) for m in members if m is not None and m.scheme != "member"}
+    def spending(self, a: Arrived, named: Sequence[str | None], claims: dict[str, Claim], history_asked: bool) -> Record:
+        """What spends points goes to the account that it was claimed for; a transfer is told the receiver's."""
+        event: SpendingEvent = a.event  # type: ignore[assignment]
+        recalled = "" if history_asked else None
+        if isinstance(event, TransferredEvent):
+            return transaction(a, event.data.to_account, recalled)
+        account = claims[key_of(event)].account
+        if account is None:
+            return recall_record(a)
+        if isinstance(event, TransferEvent):
+            return transaction(a, account, recalled, receiver_attribute(named[1] if self.together(account, named[1]) else None))
+        return transaction(a, account, recalled)
+
+    def together(self, giver: str, receiver: str | None) -> bool:
+        """Whether points may move between two accounts: here, those of one person."""
+        return giver == receiver
+
+    async def accounts(self, arrived: Sequence[Arrived]) -> list[list[str | None]]:
+        """Per event the accounts of the identities that it names: a sale's (None: anonymous), or a spender's and a receiver's."""
+        named = [identities_of(a.event) for a in arrived]
+        digests = {identity_hash(m, self.identity_key) for some in named for m in some if m is not None and m.scheme != "member"}
         enrolled = await self.directory.enrolled(digests)
-        return [account_of(member, self.identity_key, enrolled) for member in members]
+        return [[account_of(member, self.identity_key, enrolled) for member in some] for some in named]
 
     def everywhere(self, a: Arrived) -> Iterator[Record]:
         """A tick goes to every partition; an enrolment goes to `members`, where it belongs."""
@@ -125,6 +157,13 @@ class Identify:
             yield Record(MEMBERS, a.event.data.member_id.encode(), a.raw)
 
 
+def identities_of(event: Event) -> list[Identity | None]:
+    """The identities whose accounts an event is about; of returns and voids, their sale's account is looked up instead."""
+    if isinstance(event, TransferEvent):
+        return [event.data.member, event.data.to]
+    return [event.data.member] if isinstance(event, CLAIMED) else []
+
+
 def decode_batch(messages: Sequence[Message]) -> tuple[list[Arrived], list[Record]]:
     """What decoded, in order, and dead letters for the rest."""
     arrived: list[Arrived] = []
@@ -132,11 +171,7 @@ def decode_batch(messages: Sequence[Message]) -> tuple[list[Arrived], list[Recor
     for message in messages:
         raw = message.value() or b""
         try:
-            event = decode(raw)
-            if event.accountid is not UNSET or event.recalled is not None:
-                attribute = "recalled" if event.accountid is UNSET else "accountid"
-                raise Malformed("invalid", f"$.{attribute}", "is set by tillstream; events from outside can't bring it")
-            arrived.append(Arrived(event, raw, message.timestamp()[1]))
+            arrived.append(Arrived(decode_from_outside(raw), raw, message.timestamp()[1]))
         except Malformed as problem:
             letters.append(deadletter(problem, message))
     return arrived, letters
@@ -166,24 +201,24 @@ def parked_key(sale_key: str, key: str) -> bytes:
 
 
 def recall_record(a: Arrived) -> Record:
-    """An event whose sale may be older than what Redis holds: recall.py asks history."""
-    event: ReceiptEvent = a.event  # type: ignore[assignment]
+    """An event that, or whose sale, may be older than what Redis holds: recall.py asks history."""
+    event: AccountEvent = a.event  # type: ignore[assignment]
     return Record(RECALL, sale_key_of(event).encode(), a.raw, timestamp_ms=a.timestamp_ms)
 
 
-def earliest_day(event: SaleEvent) -> date:
-    """The earliest local date that a sale may have, in whatever time zone the program counts."""
-    return event.data.issued_at.astimezone(UTC).date() - timedelta(days=1)
+def earliest_day(event: AccountEvent) -> date:
+    """The earliest local date that an event may have, in whatever time zone the program counts."""
+    return occurred(event).astimezone(UTC).date() - timedelta(days=1)
 
 
-def transaction(a: Arrived, account: str, recalled: str | None = None) -> Record:
+def transaction(a: Arrived, account: str, recalled: str | None = None, receiver: bytes = b"") -> Record:
     """An event on its way to `account` ('': anonymous, keyed by the receipt it is about); it keeps the time it was produced at.
 
-    `recalled` is what history has of its sale, '' nothing; None: history was not asked.
+    `recalled` is what history has of it or its sale, '' nothing; None: history was not asked. `receiver` is a transfer's attribute.
     """
-    event: ReceiptEvent = a.event  # type: ignore[assignment]
+    event: AccountEvent = a.event  # type: ignore[assignment]
     key = account or sale_key_of(event)
-    routed = with_account(a.raw, account or None, recalled_attribute(recalled))
+    routed = with_account(a.raw, account or None, recalled_attribute(recalled) + receiver)
     return Record(TRANSACTIONS, key.encode(), routed, timestamp_ms=a.timestamp_ms)
 
 
@@ -191,11 +226,19 @@ def as_sent(raw: bytes, event: Event) -> bytes:
     """The event as it came in: undoes `with_account`, which alone puts attributes in front."""
     if isinstance(event.accountid, UnsetType):
         return raw
-    return b"{" + raw[len(ACCOUNT) + len(_encode(event.accountid)) + 1 + len(recalled_attribute(event.recalled)) :]
+    front = len(ACCOUNT) + len(_encode(event.accountid)) + 1 + len(recalled_attribute(event.recalled))
+    if isinstance(event, TransferEvent) and not isinstance(event.toaccountid, UnsetType):
+        front += len(receiver_attribute(event.toaccountid))
+    return b"{" + raw[front:]
 
 
 def recalled_attribute(recalled: str | None) -> bytes:
     return b"" if recalled is None else b'"recalled":' + _encode(recalled) + b","
+
+
+def receiver_attribute(account: str | None) -> bytes:
+    """Of a transfer: the receiver's account, null where the members are not of one household."""
+    return b'"toaccountid":' + _encode(account) + b","
 
 
 def with_account(raw: bytes, account: str | None, extension: bytes = b"") -> bytes:

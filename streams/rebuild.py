@@ -9,11 +9,12 @@ from typing import Any
 from confluent_kafka import Message
 
 from tillstream.kernels.keys import sale_key_of
-from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, SaleEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, decode
 from tillstream.sinks.directory import MEMBERS_KEY, Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore, tag
 from tillstream.streams.enrol import identities_of
+from tillstream.streams.identify import CLAIMED
 from tillstream.streams.recovery import Recovery, read_topic
 from tillstream.streams.topics import MEMBERS, PARKED, TRANSACTIONS
 
@@ -68,13 +69,13 @@ async def enrol_all(directory: Directory, kafka: Mapping[str, Any], identity_key
 
 
 async def claim_all(directory: Directory, kafka: Mapping[str, Any], partition: int, first: int) -> int:
-    """The claims of sales, as `transactions` shows from offset `first` on where they went."""
+    """The claims of sales and of what spends points, as `transactions` shows from offset `first` on where they went."""
     claims = 0
     async for rows in batches(read_topic(kafka, TRANSACTIONS, partition, first)):
         sales: dict[str, Claiming] = {}
         for raw in rows:
             event = decode(raw, ROUTED_BYTES_MAX)
-            if isinstance(event, SaleEvent):
+            if isinstance(event, CLAIMED):
                 sales.setdefault(sale_key_of(event), Claiming(event.accountid or "", date.max))
         await directory.claim(sales)
         claims += len(sales)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from confluent_kafka import Message
 
 from tillstream.kernels.keys import sale_key_of
-from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, VoidEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, SpendingEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.writer import Record
@@ -42,7 +42,7 @@ class Recall:
         unknown: list[Arrived] = []
         for a in arrived:
             there = known.get(sale_key_of(a.event), [])  # type: ignore[arg-type]
-            sale = sale_among(there)
+            sale = posting_among(there, sale_key_of(a.event))  # type: ignore[arg-type]
             if sale is None:
                 unknown.append(a)
             else:
@@ -54,19 +54,19 @@ def read(message: Message) -> Arrived:
     """An event that `identify` or `accrue` sent here; `accrue`'s have an account already, which is found anew.
 
     Raises:
-        Malformed: it is no receipt.
+        Malformed: it is neither a receipt nor does it spend points.
     """
     raw = message.value() or b""
     event = decode(raw, ROUTED_BYTES_MAX)
-    if not isinstance(event, SaleEvent | ReturnEvent | VoidEvent):
-        raise Malformed("misplaced", "$.type", "only receipts belong on the topic `recall`")
+    if not isinstance(event, ReceiptEvent | SpendingEvent):
+        raise Malformed("misplaced", "$.type", "only receipts and what spends points belong on the topic `recall`")
     return Arrived(event, as_sent(raw, event), message.timestamp()[1])
 
 
-def sale_among(records: Sequence[bytes]) -> Posting | None:
-    """The sale's own posting, among those of its returns."""
+def posting_among(records: Sequence[bytes], key: str) -> Posting | None:
+    """The posting of the sale, or of what spent points, that `key` names, among those of its returns."""
     for raw in records:
         record = decode_record(raw)
-        if isinstance(record, Posting) and record.kind == "sale":
+        if isinstance(record, Posting) and record.posting_id == key:
             return record
     return None

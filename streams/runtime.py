@@ -5,8 +5,6 @@ import asyncio
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
-from tillstream.kernels.posting import Poster
-from tillstream.schemas.program_file import Versioned
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
@@ -19,6 +17,7 @@ from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.programs import Programs
 from tillstream.streams.rebuild import claim_all, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
@@ -81,22 +80,23 @@ class Runtime:
 class PointsRuntime(Runtime):
     """What the agents that give points work with."""
 
-    def __init__(self, settings: WorkerSettings, program: Versioned, worker: str) -> None:
+    def __init__(self, settings: WorkerSettings, seed: str | None, worker: str) -> None:
         super().__init__(settings)
         self.worker = worker
-        self.poster = Poster(program)
+        self.programs = Programs(self.kafka, seed)
         self.stats = Stats()
 
     async def connect(self) -> None:
         await super().connect()
         settings = self.settings
+        self.state.with_members = self.with_members
         self.ledger = Writer(self.kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.ledger.start()
         if await self.directory.members_offset() is None:
             await restore_directory(self.directory, self.kafka, settings.partitions, settings.identity_key)
         self.recovery = Recovery(self.state, self.kafka)
         self.enrol = Enrol(self.directory, self.routes, settings.identity_key)
-        self.accrue = Accrue(self.poster, self.state, self.ledger, self.stats)
+        self.accrue = Accrue(await self.programs.start(), self.state, self.ledger, self.stats)
         self.window = Window(self.state, self.directory, settings.receipt_window_days)
 
     async def recover(self, partition: int) -> int:
@@ -106,6 +106,11 @@ class PointsRuntime(Runtime):
         await claim_all(self.directory, self.kafka, partition, before.offset + 1)
         return go_on
 
+    async def follow_programs(self) -> None:
+        """Takes programs that were published meanwhile."""
+        if self.started:
+            await self.programs.follow()
+
     async def publish_stats(self) -> None:
         """Lets operators and `demo` see how far this worker is."""
         if self.started:
@@ -114,6 +119,7 @@ class PointsRuntime(Runtime):
     async def stop(self) -> None:
         if self.started:
             await self.publish_stats()
+            self.programs.stop()
             await self.ledger.stop()
         await super().stop()
 

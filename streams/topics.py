@@ -5,6 +5,7 @@
     members       member id               enrolments, identities; compacted         1
     transactions  account id              events with `accountid`                   `partitions`, never changed
     ledger        account id              ledger records                            as transactions, number for number
+    programs      program id/version      published programs, whole; compacted      1
     parked        sale's and return's keys returns whose sale is not known; compacted  1
     recall        natural key of the sale events that history must be asked about   1
     deadletter    as it came              what could not be taken, with its bytes   1
@@ -21,6 +22,7 @@ RECEIPTS = "pos.receipts"
 MEMBERS = "members"
 TRANSACTIONS = "transactions"
 LEDGER = "ledger"
+PROGRAMS = "programs"
 PARKED = "parked"
 RECALL = "recall"
 DEADLETTER = "deadletter"
@@ -53,6 +55,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(MEMBERS, 1, COMPACTED),
         TopicSpec(TRANSACTIONS, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(LEDGER, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
+        TopicSpec(PROGRAMS, 1, COMPACTED),
         TopicSpec(PARKED, 1, COMPACTED),
         TopicSpec(RECALL, 1, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(DEADLETTER, 1, KEPT | {"max.message.bytes": str(DEADLETTER_BYTES_MAX)}),

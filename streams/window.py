@@ -7,9 +7,10 @@ further than tomorrow.
 from collections.abc import Iterable
 from datetime import date, timedelta
 
+from tillstream.kernels.keys import occurred
 from tillstream.kernels.routed import Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import SaleEvent, TickEvent
+from tillstream.schemas.events import ReturnEvent, TickEvent, VoidEvent
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.state import StateStore
 
@@ -47,7 +48,7 @@ def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed]
     batch = list(batch)
     if snapshot.horizon is None:
         return batch, []
-    here = {routed.key for routed in batch if isinstance(routed.event, SaleEvent)} | snapshot.postings.keys()
+    here = {routed.key for routed in batch if not isinstance(routed.event, ReturnEvent | VoidEvent)} | snapshot.postings.keys()
     horizon = date.fromisoformat(snapshot.horizon)
     ready: list[Routed] = []
     old: list[Routed] = []
@@ -58,9 +59,9 @@ def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed]
         elif event.recalled is not None:
             snapshot.remember(line.encode() for line in event.recalled.splitlines())
             ready.append(routed)
-        elif isinstance(event, SaleEvent):
-            known = routed.key in snapshot.postings or event.data.issued_at.date() - timedelta(days=1) > horizon
-            (ready if known else old).append(routed)
-        else:
+        elif isinstance(event, ReturnEvent | VoidEvent):
             (ready if routed.sale_key in here else old).append(routed)
+        else:
+            known = routed.key in snapshot.postings or occurred(event).date() - timedelta(days=1) > horizon
+            (ready if known else old).append(routed)
     return ready, old

@@ -55,6 +55,7 @@ def random_member_program(random: Random) -> Program:
     if random.random() < 0.8:
         program["tiers"] = random_tiers(random)
     else:
+        program["rules"] = [rule for rule in program["rules"] if rule.get("on") != "tier_up"]
         for rule in program["rules"]:
             rule.get("member", {}).pop("tier", None)
     return program

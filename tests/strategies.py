@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from hypothesis import Phase
 
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.routed import LedgerEvent, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
@@ -244,7 +245,7 @@ def routed(events: Iterable[Event]) -> list[Routed]:
     return result
 
 
-def post(poster: Poster, events: Iterable[Event], snapshot: Snapshot, batch_rows: int = 5) -> list[Outcome]:
+def post(poster: Poster | Posters, events: Iterable[Event], snapshot: Snapshot, batch_rows: int = 5) -> list[Outcome]:
     """Posts events in batches."""
     whole = routed(events)
     return [outcome for n in range(0, len(whole), batch_rows) for outcome in poster.post(whole[n : n + batch_rows], snapshot)]

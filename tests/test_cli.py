@@ -240,6 +240,27 @@ def test_simulate_reads_standard_input_and_shows_a_table(program: str) -> None:
     assert "15 until 2027-03-31" in result.stdout
 
 
+def test_simulate_judges_each_receipt_by_the_programs_of_its_date(tmp_path: Path) -> None:
+    (tmp_path / "old.toml").write_text(PROGRAM)
+    doubled = PROGRAM.replace("points = 1", "points = 2")
+    (tmp_path / "new.toml").write_text(doubled.replace("time_zone", "effective_from = 2026-04-01\ntime_zone"))
+    (tmp_path / "side.toml").write_text(PROGRAM.replace("corner-shop", "side").replace('"base"', '"extra"'))
+    april = "2026-04-01T00:30:00+02:00"
+    events = write_events(sale(), sale("r2", issued_at=april))
+    result = invoke("simulate", "--program", "new.toml", "--program", "old.toml", "--ledger", "out.jsonl", "--json", events)
+    assert json.loads(result.stdout)["accounts"]["m1"]["points"]["balance"] == 15 + 31
+    versions = [json.loads(line)["program_version"] for line in Path("out.jsonl").read_text().splitlines()]
+    assert versions == [load_program("old.toml").version, load_program("new.toml").version]
+    result = invoke("simulate", "--program", "new.toml", "--program", "old.toml", "--program", "side.toml", "--json", events)
+    assert json.loads(result.stdout)["accounts"]["m1"]["points"]["balance"] == 15 + 15 + 31 + 15
+
+
+def test_simulate_with_programs_that_do_not_agree_names_the_place(program: str, tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text(PROGRAM.replace("corner-shop", "other"))
+    result = invoke("simulate", "--program", program, "--program", "other.toml", write_events(sale()))
+    assert "other: $.rules[0].id: 'base' is a rule of program 'corner-shop' as well" in complaint(result)
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
@@ -267,9 +288,36 @@ def test_program_check_good_file_tells_its_version(program: str) -> None:
     assert result.exit_code == 0
     assert re.fullmatch(r"club\.toml: no mistakes; 1 rules, version [0-9a-f]{32}\n", result.stdout)
     found = json.loads(invoke("program", "check", "--json", program).stdout)
-    assert list(found) == ["ok", "version", "mistakes"]
+    assert list(found) == ["ok", "version", "mistakes", "warnings"]
     assert found["ok"] is True
-    assert found["mistakes"] == []
+    assert found["mistakes"] == found["warnings"] == []
+
+
+def test_program_check_tells_warnings_and_lets_them_pass(tmp_path: Path) -> None:
+    (tmp_path / "club.toml").write_text(PROGRAM.replace('expires = { after_months = 12, at = "month_end" }', ""))
+    result = invoke("program", "check", "club.toml")
+    assert result.exit_code == 0
+    assert "warning: $.units.points: never expires" in result.stdout
+    (found,) = json.loads(invoke("program", "check", "--json", "club.toml").stdout)["warnings"]
+    assert list(found) == ["path", "message", "hint"]
+    assert found["path"] == "$.units.points"
+
+
+def test_program_diff_tells_differences_in_words_by_its_exit_status(program: str, tmp_path: Path) -> None:
+    (tmp_path / "new.toml").write_text(PROGRAM.replace("points = 1", "points = 2"))
+    (tmp_path / "same.toml").write_text("# Another layout.\n" + PROGRAM + "priority = 100\n")
+    result = invoke("program", "diff", program, "new.toml")
+    assert (result.exit_code, result.stdout) == (1, "rule base: gives 2 points per 1.00 instead of 1\n1 differences\n")
+    result = invoke("program", "diff", "--json", program, "new.toml")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert (found["equal"], found["old"], found["new"]) == (False, load_program(program).version, load_program("new.toml").version)
+    wanted = {"path": "rules.base.award", "kind": "changed", "text": "rule base: gives 2 points per 1.00 instead of 1"}
+    assert found["differences"] == [wanted]
+    result = invoke("program", "diff", program, "same.toml")
+    assert (result.exit_code, result.stdout) == (0, "no difference\n")
+    assert json.loads(invoke("program", "diff", "--json", program, "same.toml").stdout)["differences"] == []
+    assert "nowhere.toml" in complaint(invoke("program", "diff", program, "nowhere.toml"))
 
 
 def test_program_check_lists_all_mistakes(tmp_path: Path) -> None:

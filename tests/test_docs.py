@@ -18,7 +18,23 @@ import pytest
 import tillstream
 from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.schemas.program_file import NOT_YET, parse_program
-from tillstream.schemas.programs import AWARD_FORMS, Award, Cap, Expires, Goods, Group, Head, Lines, Program, Rule, Unit, When, award_form
+from tillstream.schemas.programs import (
+    AWARD_FORMS,
+    Award,
+    Cap,
+    Expires,
+    Goods,
+    Group,
+    Head,
+    Lines,
+    Program,
+    Rule,
+    Spending,
+    Unit,
+    When,
+    Worth,
+    award_form,
+)
 from tillstream.simulate import Simulation
 from tillstream.sinks.directory import MEMBERS_KEY
 from tillstream.sinks.state import keys
@@ -186,7 +202,7 @@ def test_program_examples_use_every_key_and_every_form() -> None:
                 collect(item)
 
     collect(programs)
-    kinds = (Program, Head, Unit, Expires, Group, Rule, When, Goods, Lines, Award, Cap)
+    kinds = (Program, Head, Unit, Expires, Group, Rule, When, Goods, Lines, Award, Cap, Spending, Worth)
     wanted = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)} - NOT_YET
     assert wanted <= used
     rules = [rule for program in programs for rule in program.get("rules", [])]

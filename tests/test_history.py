@@ -52,7 +52,12 @@ time_zone = "Europe/Warsaw"
 [units.points]
 expires = { after_days = 4 }
 
+[units.points.spending]
+worth = { points = 1, amount = 1 }
+max_percent = 10
+
 [units.stamps]
+hold_days = 2
 
 [[rules]]
 id = "base"
@@ -532,6 +537,51 @@ def test_ledger_entries_explain_their_rule(filled: Client, journal: Journal) -> 
     seen = rows(filled, "SELECT rule_id, basis, award, uncovered, count() FROM ledger_entries GROUP BY 1, 2, 3, 4")
     assert {row[:4]: row[4] for row in seen} == expected
     assert any(group.uncovered for group in groups)
+
+
+def test_ledger_entries_say_what_is_held_pending_and_beyond_the_terms(client: Client) -> None:
+    member = {"scheme": "member", "value": "m1"}
+
+    def points(kind: str, name: str, **data: Any) -> Event:
+        envelope = {"specversion": "1.0", "id": kind, "source": "app", "type": f"points.{kind}", "time": "2026-03-02T12:00:00+01:00"}
+        return {**envelope, "data": {name: f"{kind}-1", "member": member, **data}}
+
+    given = points("adjust", "adjustment_id", points=100, reason="goodwill", actor="desk")
+    held = points("hold", "hold_id", points=40, expires_at="2026-03-05T12:00:00+01:00")
+    lines = [{"line_no": n, "sku": "1", "quantity_milli": 1000, "amount": 20} for n in range(5)]
+    header = {"store_id": "PL-1", "register_id": "1", "business_date": "2026-03-03", "issued_at": "2026-03-03T12:00:00+01:00"}
+    tender = {"type": "points", "amount": 15, "points": 15, "hold_id": "hold-1"}
+    bought = {"receipt_id": "s", **header, "currency": "PLN", "member": member, "lines": lines, "tenders": [tender]}
+    sale = {"specversion": "1.0", "id": "s", "source": "pos", "type": "receipt.sale", "time": header["issued_at"], "data": bought}
+    Journal().judge([given, held, sale]).write(client)
+    seen = rows(
+        client,
+        "SELECT posting_kind, kind, sum(points), hold_id, until, beyond_terms, sale_id IS NULL, receipt_id FROM ledger_entries"
+        " WHERE rule_id IS NULL OR unit = 'stamps' GROUP BY ALL ORDER BY posting_kind, kind, hold_id",
+    )
+    assert seen == [
+        ("adjustment", "adjustment", 100, None, None, False, True, None),
+        ("hold", "hold", -40, "hold-1", date(2026, 3, 5), False, True, None),
+        ("sale", "accrual", 1, None, None, False, False, "s"),
+        ("sale", "capture", -15, "hold-1", None, True, False, "s"),
+        ("sale", "hold", -1, None, date(2026, 3, 4), False, False, "s"),
+        ("sale", "release", 40, "hold-1", None, False, False, "s"),
+    ]
+    assert rows(client, "SELECT count() FROM history_rejects") == [(0,)]
+    assert rows(client, "SELECT DISTINCT sale_id FROM ledger_lines WHERE posting_kind != 'sale'") == [(None,)]
+
+
+def test_ledger_entries_from_before_the_columns_of_spending_are_read(client: Client) -> None:
+    """Rows that were written before migration 0003 have no values in its columns."""
+    Journal().judge(busy_days()[:20]).write(client)
+    before = rows(client, "SELECT * FROM ledger_entries WHERE NOT beyond_terms AND until IS NULL ORDER BY entry_id")
+    for column in ("beyond_terms", "hold_id", "until"):
+        client.command(f"ALTER TABLE postings_log DROP COLUMN `entries.{column}` SETTINGS mutations_sync = 1")
+    for statement in statements(migrations()[2].text):
+        client.command(statement)
+    after = rows(client, "SELECT * FROM ledger_entries ORDER BY entry_id")
+    assert before
+    assert [row for row in after if row[0] in {row[0] for row in before}] == before
 
 
 def test_ledger_lines_are_the_entries_with_their_goods(filled: Client, journal: Journal) -> None:

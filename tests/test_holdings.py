@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.reference import match_lots
 from tillstream.kernels.holdings import NEVER, Holding, Units, expiry_due, settle, spendable
-from tillstream.kernels.lapsing import expiries, expiries_after
+from tillstream.kernels.lapsing import due_after, expiries
 from tillstream.kernels.snapshot import Returned, move
 from tillstream.schemas.ledger import Entries
 
@@ -44,7 +44,7 @@ def test_balance_is_lots_less_debt_once_expiry_is_posted(
     holding = Holding(credits=credits, debits=debits, expired=expired, balance=balance)
     units = {"points": holding}
     before = msgspec.json.encode(units)
-    assert expiries_after(units, [], as_of) == []
+    assert due_after(units, [], as_of) == []
     assert msgspec.json.encode(units) == before
     if as_of is None:
         return

@@ -10,20 +10,29 @@ import pytest
 from tests.member_strategies import random_member_history, random_member_program
 from tests.strategies import FIRST_DAY, envelope, post, postings, program_text, repeated
 from tests.test_posting import conserved, rebuilt, state
-from tillstream.kernels.member_poster import MemberPoster
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.sheets import net, sheet_of_posting
 from tillstream.kernels.snapshot import Snapshot
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.ledger import Posting, decode_record, encode_record
-from tillstream.schemas.program_file import parse_program
+from tillstream.schemas.program_file import Versioned, parse_program
 
 
-def member_state(poster: MemberPoster, snapshot: Snapshot) -> dict[str, Any]:
+def posters(*versions: Versioned) -> Posters:
+    """What judges members by these versions, also where none of them looks at any."""
+    found = Posters(Timetable(versions))
+    found.looks_at_members = True
+    return found
+
+
+def member_state(family: Posters, snapshot: Snapshot) -> dict[str, Any]:
     """All that a snapshot knows, members and sheets included, without what comes to nothing."""
     known = state(snapshot)
     known["accounts"] = {name: {u: sums for u, sums in units.items() if any(sums)} for name, units in known["accounts"].items()}
     records = [decode_record(raw) for raw in snapshot.postings.values()]
     about = [record for record in records if isinstance(record, Posting) and record.kind not in {"correction", "return", "void"}]
-    sheets = {p.posting_id: snapshot.sheets.get(p.posting_id, sheet_of_posting(p, poster.named)) for p in about}
+    given = {p.posting_id: sheet_of_posting(p, family.member_poster(p.program_version).named) for p in about}
+    sheets = {key: snapshot.sheets.get(key, sheet) for key, sheet in given.items()}
     nets = {key: {rule: {n: p for n, p in net(sheet, rule).items() if p} for rule in sheet.given} for key, sheet in sheets.items()}
     members = msgspec.to_builtins(snapshot.members)
     for member in members.values():
@@ -47,7 +56,7 @@ def test_history_shuffled_repeated_and_split_gives_the_same_members(seed: int) -
     history = random_member_history(random)
     states = []
     for _ in range(4):
-        poster = MemberPoster(program)
+        poster = posters(program)
         events = history + repeated(random, history)
         random.shuffle(events)
         snapshot = Snapshot()
@@ -70,7 +79,7 @@ def test_tick_for_noted_accounts_only_does_what_it_does_for_all(seed: int) -> No
     tick = envelope("clock.tick", "last", "clock", {"date": f"{day}"})
     states = []
     for noted in (False, True):
-        poster, snapshot = MemberPoster(program), Snapshot()
+        poster, snapshot = posters(program), Snapshot()
         post(poster, history, snapshot)
         if noted:
             names = {name for date, names in snapshot.new_expiries.items() if date < f"{day}" for name in names}
@@ -87,7 +96,7 @@ def test_tick_for_noted_accounts_only_does_what_it_does_for_all(seed: int) -> No
 @pytest.mark.parametrize("seed", range(30))
 def test_entries_sum_to_what_sheets_say(seed: int) -> None:
     random = Random(seed)
-    poster = MemberPoster(parse_program(program_text(random_member_program(random))))
+    poster = posters(parse_program(program_text(random_member_program(random))))
     history = random_member_history(random)
     random.shuffle(history)
     snapshot = Snapshot()
@@ -110,11 +119,12 @@ def test_sale_written_straight_from_columns_has_the_bytes_of_one_written_by_obje
     random = Random(seed)
     program = parse_program(program_text(random_member_program(random)))
     history = sorted(random_member_history(random), key=lambda event: str(event["data"].get("issued_at", event["time"])))
-    found, posters = [], [MemberPoster(program), MemberPoster(program)]
-    posters[1].exchanges.possible = lambda units, more: True  # type: ignore[method-assign]
-    for poster in posters:
-        snapshot = Snapshot()
-        records = [raw for outcome in post(poster, history, snapshot, 50) for raw in outcome.records]
-        found.append((records, member_state(poster, snapshot), snapshot.new_expiries))
+    found = []
+    for swift in (True, False):
+        family, snapshot = posters(program), Snapshot()
+        if not swift:
+            family.member_poster_on(FIRST_DAY).only_earns = lambda *_: False  # type: ignore[method-assign]
+        records = [raw for outcome in post(family, history, snapshot, 50) for raw in outcome.records]
+        found.append((records, member_state(family, snapshot), snapshot.new_expiries, snapshot.budget_moves))
     assert found[0] == found[1]
     assert all(encode_record(decode_record(raw)) == raw for raw in found[0][0])

@@ -101,6 +101,13 @@ def changed(path: str, value: Any) -> bytes:
     return orjson.dumps(event)
 
 
+MOVED: Event = {"transfer_id": "t", "points": 5, **{name: {"scheme": "card", "value": "bad-1"} for name in ("member", "to")}}
+TRANSFER: Event = {**SALE, "id": "e-2", "type": "points.transfer", "data": MOVED}
+TRANSFERRED: Event = {
+    **{**SALE, "id": "e-3", "type": "points.transferred"},
+    "data": {"transfer_id": "t", "unit": "points", "lots": [[None, 500]], "from_account": "m2", "to_account": "m1"},
+}
+
 LINE = SALE["data"]["lines"][0]
 MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "empty": (b"", "not_json", "$"),
@@ -137,6 +144,15 @@ MALFORMED: dict[str, tuple[bytes, str, str]] = {
     "accountid in disguise": (
         orjson.dumps({"accountid": "m1", **SALE}).replace(b"accountid", rb"\u0061ccountid"),
         *("invalid", "$.accountid"),
+    ),
+    "toaccountid from outside": (
+        orjson.dumps({**TRANSFER, "toaccountid": "m1"}),
+        *("invalid", "$.toaccountid"),
+    ),
+    "our own event": (orjson.dumps(TRANSFERRED), "invalid", "$.type"),
+    "a hold until the year 9999": (
+        orjson.dumps({**TRANSFER, "type": "points.hold", "data": {**MOVED, "hold_id": "h", "expires_at": "9999-12-31T00:00:00Z"}}),
+        *("invalid", "$.data.expires_at"),
     ),
     "the year 9999": (changed("data.issued_at", "9999-12-31T23:59:59+00:00"), "invalid", "$.data.issued_at"),
     "more points than lines": (

@@ -49,6 +49,12 @@ def rule(award: str = "{ fixed = 1 }", more: str = "", name: str = "a") -> str:
     return f'\n[[rules]]\nid = "{name}"\naward = {award}\n{more}\n'
 
 
+def spending(terms: str) -> str:
+    """A unit with terms of spending, and a rule."""
+    worth = "" if "worth" in terms else "worth = { points = 100, amount = 50 }\n"
+    return f"\n[units.stars.spending]\n{worth}{terms}\n{rule()}"
+
+
 def mistakes(text: str) -> list[Mistake]:
     with pytest.raises(InvalidProgram) as caught:
         parse_program(text)
@@ -88,7 +94,6 @@ def test_random_programs_are_read_and_compiled(seed: int) -> None:
         (rule(more='member = { tier = ["gold"] }'), "$.rules[0].member"),
         (rule(more='on = "birthday"'), "$.rules[0].on"),
         (rule(more='once = "year"'), "$.rules[0].once"),
-        (rule(more="hold_days = 14"), "$.rules[0].hold_days"),
         (rule(more='on_return = "requalify"'), "$.rules[0].on_return"),
         (rule(more='cap = { per_member = { points = 2000, per = "month" } }'), "$.rules[0].cap.per_member"),
         (rule(more="cap = { budget = 1_000_000 }"), "$.rules[0].cap.budget"),
@@ -152,7 +157,19 @@ def test_what_is_not_judged_yet_is_refused_with_the_reason(more: str, path: str)
         (HEAD.replace("after_months = 12", "after_months = 99999") + rule(), "$.units.points.expires", "thousand years"),
         (HEAD.replace("after_months = 12", 'fixed_dates = ["02-30"]') + rule(), "$.units.points.expires.fixed_dates", "02-30"),
         (HEAD.replace("after_months = 12", 'fixed_dates = ["12-31\\n"]') + rule(), "$.units.points.expires.fixed_dates[0]", "length <= 5"),
-        (HEAD.replace('"debt"', '"clamp"') + rule(), "$.units.points.negative_balance", "clamp"),
+        (HEAD.replace('"debt"', '"refuse"') + rule(), "$.units.points.negative_balance", "refuse"),
+        (HEAD + rule(more="hold_days = -1"), "$.rules[0].hold_days", ">= 0"),
+        (HEAD + rule(more="hold_days = 4000"), "$.rules[0].hold_days", "3660"),
+        (HEAD + "[units.stars]\nhold_days = 4000\n" + rule(), "$.units.stars.hold_days", "3660"),
+        (HEAD + "[units.stars.spending]\nmax_percent = 20\n" + rule(), "$.units.stars.spending.worth", "is missing"),
+        (HEAD + spending("worth = {points = 0, amount = 1}"), "$.units.stars.spending.worth.points", ">= 1"),
+        (HEAD + spending("worth = {points = 1, amount = 2000000000000000}"), "$.units.stars.spending.worth", "at most"),
+        (HEAD + spending("min_percent = 101"), "$.units.stars.spending.min_percent", "<= 100"),
+        (HEAD + spending("min_percent = 30\nmax_percent = 20"), "$.units.stars.spending.max_percent", "no receipt at all"),
+        (HEAD + spending("max_percent = 0"), "$.units.stars.spending.max_percent", "leave it out"),
+        (HEAD + spending('lines = {category = ["a**"]}'), "$.units.stars.spending.lines.category", "whole segment"),
+        (HEAD + spending('exclude = {kind = ["card"]}'), "$.units.stars.spending.exclude.kind", "gift_card"),
+        (HEAD + spending("lines = {min_amount = 5}"), "$.units.stars.spending.lines.min_amount", "unknown key"),
         (HEAD + '[units.""]\n' + rule(), "$.units.", "length >= 1"),
         (HEAD + f"[groups.{'g' * 257}]\n" + rule(), f"$.groups.{'g' * 257}", "length <= 256"),
         ("[program", "$", "not TOML"),

@@ -59,6 +59,20 @@ def returned(number: int, part: int, amount: int, day: int) -> dict[str, Any]:
     return event("return", f"r{number}/{part}", day, {"original_receipt_id": f"r{number}", "lines": [line]})
 
 
+def adjusted(identifier: str, points: int, day: int) -> dict[str, Any]:
+    """Points given or taken by hand: as old and as unforgettable as a receipt."""
+    member = {"scheme": "member", "value": "m1"}
+    data = {"adjustment_id": identifier, "member": member, "points": points, "reason": "goodwill", "actor": "desk"}
+    return event("void", identifier, day, {}) | {"type": "points.adjust", "data": data}
+
+
+def moved(identifier: str, points: int, day: int) -> dict[str, Any]:
+    """Points that go out of an account and, by an event of our own with the same old date, in again."""
+    member = {"scheme": "member", "value": "m1"}
+    data = {"transfer_id": identifier, "member": member, "to": member, "points": points}
+    return event("void", identifier, day, {}) | {"type": "points.transfer", "data": data}
+
+
 class Place(NamedTuple):
     """A running installation whose Redis remembers a few days only."""
 
@@ -149,7 +163,8 @@ async def watching(config: Config) -> AsyncIterator[tuple[Redis, Watch]]:
 
 @pytest.mark.slow
 def test_sales_beyond_the_window_are_recalled_from_history(place: Place) -> None:
-    first = [*(sale(number, 1 + number % DAYS) for number in range(200)), returned(0, 1, 333, 2), returned(20, 1, 1, 5)]
+    sales = [sale(number, 1 + number % DAYS) for number in range(200)]
+    first = [*sales, returned(0, 1, 333, 2), returned(20, 1, 1, 5), adjusted("a-1", 500, 3)]
     second = [
         *first,
         sale(20, 1, amount=999),
@@ -158,6 +173,9 @@ def test_sales_beyond_the_window_are_recalled_from_history(place: Place) -> None
         returned(0, 4, 1, DAYS),
         event("void", "r40", DAYS, {}),
         sale(900, 1),
+        adjusted("a-1", 501, 3),
+        adjusted("a-2", 70, 3),
+        moved("t-1", 10, 4),
         returned(901, 1, 500, DAYS),
         sale(901, 2),
     ]
@@ -175,7 +193,7 @@ def test_sales_beyond_the_window_are_recalled_from_history(place: Place) -> None
             assert await balances(client) == expected([*first, *second])
             outcomes = (await read_stats(client)).outcomes
             simulation = simulated([*first, *second])
-            assert outcomes["refused"] == len(simulation.rejected) == 2
+            assert outcomes["refused"] == len(simulation.rejected) == 3
             assert outcomes["duplicate"] == simulation.duplicates
 
     asyncio.run(scenario())

@@ -33,8 +33,9 @@ from tests.pipeline_harness import (
     until,
 )
 from tillstream.embedded.redis import Redis
-from tillstream.kernels.posting import Poster
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.snapshot import Snapshot
+from tillstream.kernels.timetable import Timetable
 from tillstream.simulate import IDENTITY_KEY
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import connect, load_library
@@ -95,7 +96,7 @@ class Line:
         self.here = here
         self.client = client
         self.state = CrashingStore(client, crashes)
-        self.accrue = Accrue(Poster(program()), self.state, writer, Stats())
+        self.accrue = Accrue(Posters(Timetable([program()])), self.state, writer, Stats())
         self.identify = Identify(Directory(client), writer, KEY, PARTITIONS)
         self.enrol = Enrol(Directory(client), writer, KEY)
         self.recovery = Recovery(StateStore(client), here.kafka)

@@ -12,11 +12,14 @@ import orjson
 from click import ClickException, Context
 
 from tillstream import __version__
-from tillstream.config import load_config, load_program
+from tillstream.config import load_config, load_program, load_timetable
 from tillstream.errors import TillstreamError
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-PROGRAM = click.option("--program", "program_path", metavar="P.toml", required=True, help="The program file to judge by.")
+PROGRAMS = click.option(
+    "--program", "programs", metavar="P.toml", required=True, multiple=True,
+    help="The program file to judge by; several: versions of a program by their effective_from, programs side by side.",
+)  # fmt: skip
 
 
 class Commands(click.Group):
@@ -50,17 +53,17 @@ def main() -> None:
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")
-@PROGRAM
+@PROGRAMS
 @click.option("--ledger", "ledger_path", type=click.Path(dir_okay=False), metavar="OUT.jsonl", help="Write every ledger entry, one a line.")
 @JSON
 @click.argument("events", type=click.Path(dir_okay=False), metavar="EVENTS.jsonl")
-def simulate(program_path: str, ledger_path: str | None, as_json: bool, events: str) -> None:
+def simulate(programs: tuple[str, ...], ledger_path: str | None, as_json: bool, events: str) -> None:
     """What would these events give? The same kernels and ledger, in process, no server."""
     from tillstream.simulate import Simulation, entry_line
 
-    program = load_program(program_path)
+    timetable = load_timetable(programs)
     with reading(events) as lines, writing(ledger_path) as ledger:
-        simulation = Simulation(program, None if ledger is None else lambda entry: ledger.write(entry_line(entry)))
+        simulation = Simulation(timetable, None if ledger is None else lambda entry: ledger.write(entry_line(entry)))
         simulation.run(lines)
     result = simulation.result()
     if as_json:
@@ -80,22 +83,79 @@ def program() -> None:
 @JSON
 @click.argument("path", metavar="FILE")
 def check(path: str, as_json: bool) -> None:
-    """Lists every mistake of a program file with its path and a hint; exit status 2 where there are any."""
+    """Lists every mistake of a program file with its path and a hint; exit status 2 where there are any. Warnings are no mistakes."""
     from tillstream.errors import ProgramError
+    from tillstream.schemas.program_advice import advice
 
     try:
         parsed = load_program(path)
     except ProgramError as error:
         if as_json:
             mistakes = [{"path": m.path, "message": m.message, "hint": m.hint} for m in error.mistakes]
-            print_json({"ok": False, "version": None, "mistakes": mistakes})
+            print_json({"ok": False, "version": None, "mistakes": mistakes, "warnings": []})
             sys.exit(error.exit_status)
         raise
+    warnings = advice(parsed.program)
     if as_json:
-        print_json({"ok": True, "version": parsed.version, "mistakes": []})
+        print_json({"ok": True, "version": parsed.version, "mistakes": [], "warnings": [item._asdict() for item in warnings]})
     else:
         rules = len(parsed.program.rules)
         click.echo(f"{path}: no mistakes; {rules} rules, version {parsed.version}")
+        for item in warnings:
+            click.echo(f"warning: {item}")
+
+
+@program.command(epilog="Example: tillstream program diff club.toml club-april.toml")
+@JSON
+@click.argument("old", metavar="OLD")
+@click.argument("new", metavar="NEW")
+def diff(old: str, new: str, as_json: bool) -> None:
+    """Tells in words what NEW has otherwise than OLD; exit status 1 where they differ."""
+    from tillstream.schemas.program_diff import differences
+
+    before, after = load_program(old), load_program(new)
+    found = differences(before.program, after.program)
+    if as_json:
+        print_json(
+            {"equal": not found, "old": before.version, "new": after.version, "differences": [item._asdict() for item in found]}
+        )
+    else:
+        for item in found:
+            click.echo(item.text)
+        click.echo(f"{len(found)} differences" if found else "no difference")
+    if found:
+        sys.exit(1)
+
+
+@program.command(epilog="Example: tillstream program publish club.toml")
+@click.option("--backdate", is_flag=True, help="Let it begin in the past: late receipts of those days are judged by it.")
+@JSON
+@click.argument("paths", metavar="FILE...", nargs=-1, required=True)
+def publish(paths: tuple[str, ...], backdate: bool, as_json: bool) -> None:
+    """Publishes a program, or several that change together, to all workers; it holds from its effective_from on."""
+    from tillstream.publishing import publish_programs
+
+    results = publish_programs(load_config(), paths, backdate=backdate)
+    if as_json:
+        print_json({"programs": results})
+        return
+    for path, result in zip(paths, results, strict=True):
+        done = "published" if result["published"] else "is published already:"
+        click.echo(f"{path}: {done} {result['program']}, version {result['version']}, from {result['effective_from'] or 'always'}")
+
+
+@program.command("list", epilog="Example: tillstream program list")
+@JSON
+def list_published(as_json: bool) -> None:
+    """Lists what is published, and what of it holds today."""
+    from tillstream.console import show_programs
+    from tillstream.publishing import list_programs
+
+    rows = list_programs(load_config())
+    if as_json:
+        print_json({"programs": rows})
+    else:
+        show_programs(rows)
 
 
 @main.command(epilog="Example: tillstream worker --role points")

@@ -3,7 +3,7 @@
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from tillstream.errors import ProgramError, UsageError
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.program_file import InvalidProgram, Versioned, parse_program
 
 CONFIG_FILE = "tillstream.toml"
@@ -29,7 +30,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         kafka_transactions: whether ledger and offsets go in one Kafka transaction; off only for the embedded broker, which has none.
         redis: `redis://`, `rediss://` or, for Redis Cluster, `redis+cluster://` URL.
         clickhouse: `http://` or `https://` address with an optional database as path.
-        program: path of the program file by which receipts are judged.
+        program: path of the program file that a worker publishes where no program is published yet; empty: there must be one.
         identity_key: secret under which card numbers, phones and e-mail addresses are hashed; at least 16 characters, never changed.
         partitions: partitions of `transactions` and `ledger`; permanent per installation.
         replication: copies that Kafka keeps of each topic created by us.
@@ -107,11 +108,44 @@ def load_program(path: str) -> Versioned:
         UsageError: there is no such file, or it is not text.
         ProgramError: with every mistake in it.
     """
+    return read_program(path)[0]
+
+
+def load_seed(config: Config) -> str | None:
+    """The text of the configured program file, checked; None where the setting is empty.
+
+    Raises:
+        UsageError, ProgramError: as `load_program`.
+    """
+    return read_program(config.program)[1] if config.program else None
+
+
+def read_program(path: str) -> tuple[Versioned, str]:
+    """The program file at `path`, parsed and as it stands.
+
+    Raises:
+        UsageError, ProgramError: as `load_program`.
+    """
     try:
-        return parse_program(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        return parse_program(text), text
     except OSError as error:
         raise UsageError(f"program {path!r}: {error.strerror}; name a file with --program or the setting `program`") from None
     except UnicodeDecodeError:
         raise UsageError(f"program {path!r}: not UTF-8 text") from None
     except InvalidProgram as invalid:
         raise ProgramError(path, invalid) from None
+
+
+def load_timetable(paths: Sequence[str]) -> Timetable:
+    """The programs in several files, versions of one or side by side.
+
+    Raises:
+        UsageError: as `load_program`.
+        ProgramError: with every mistake in a file, or what the files do not agree on.
+    """
+    programs = [load_program(path) for path in paths]
+    try:
+        return Timetable(programs)
+    except InvalidProgram as invalid:
+        raise ProgramError(" and ".join(paths), invalid) from None

@@ -127,6 +127,17 @@ def show_simulation(result: dict[str, Any]) -> None:
         out.print(f"and {len(result['accounts']) - SHOWN_ACCOUNTS} accounts more; --json has them all")
 
 
+def show_programs(rows: list[dict[str, Any]]) -> None:
+    """What is published, in the order of publishing."""
+    out = Console(highlight=False)
+    table = Table("program", "from", "version", "published", "today")
+    for row in rows:
+        published_at = f"{row['published_at']:%Y-%m-%d %H:%M}" if row["published_at"] else ""
+        state = f"{row['state']}: {row['problem']}" if row["problem"] else row["state"]
+        table.add_row(row["program"], str(row["effective_from"] or "always"), row["version"], published_at, state)
+    out.print(table)
+
+
 def show_settings(out: Console, config: Config) -> None:
     """The variables that lead other commands to this installation."""
     out.print("\nserving; in another terminal:")

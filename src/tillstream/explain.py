@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from clickhouse_connect.driver.client import Client
 
 from tillstream.schemas.program_file import Versioned
+from tillstream.schemas.program_words import money
 from tillstream.schemas.programs import Award, Rule, award_form
 
 TOP = """
@@ -84,12 +85,3 @@ def formula(award: Award) -> str:
     if form == "steps":
         return ", ".join(f"{points} from {money(least)}" for least, points in award.steps or [])
     return f"{award.multiply} times the points of {award.of}"
-
-
-def money(minor: int) -> str:
-    """Minor units with two decimals.
-
-    >>> money(1599)
-    '15.99'
-    """
-    return f"{minor // 100}.{minor % 100:02}"

@@ -9,10 +9,24 @@ import msgspec
 from tillstream.kernels.holdings import NEVER, Holding, settle
 from tillstream.kernels.identities import account_of, identity_hash
 from tillstream.kernels.keys import key_of, occurred
-from tillstream.kernels.posters import poster_for
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import AccountEvent, EnrolledEvent, IdentityAddedEvent, Malformed, TickEvent, VoidEvent, decode
+from tillstream.kernels.timetable import Timetable
+from tillstream.schemas.events import (
+    ROUTED_BYTES_MAX,
+    AccountEvent,
+    EnrolledEvent,
+    IdentityAddedEvent,
+    Malformed,
+    TickEvent,
+    TransferEvent,
+    TransferredEvent,
+    VoidEvent,
+    decode,
+    decode_from_outside,
+)
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
 from tillstream.schemas.program_file import Versioned
 
@@ -21,6 +35,8 @@ IDENTITY_KEY = b"tillstream simulate"
 
 BATCH_ROWS = 5_000
 
+Routable = AccountEvent | TickEvent
+
 
 class Simulation:
     """Runs a history and keeps the score.
@@ -28,53 +44,71 @@ class Simulation:
     Enrolments act before everything else, wherever they stand: what an identity earned before it was enrolled is its member's in the end.
     """
 
-    def __init__(self, program: Versioned, on_entry: Callable[[Entry], None] | None = None) -> None:
-        self.poster = poster_for(program)
+    def __init__(self, program: Versioned | Timetable, on_entry: Callable[[Entry], None] | None = None) -> None:
+        self.poster = Posters(program if isinstance(program, Timetable) else Timetable([program]))
         self.snapshot = Snapshot()
         self.on_entry = on_entry
         self.enrolled: dict[str, str] = {}
+        self.households: dict[str, str] = {}
         self.events = self.accepted = self.duplicates = 0
         self.rejected: list[dict[str, Any]] = []
         self.place_of_waiting: dict[bytes, int] = {}
 
     def run(self, lines: Iterable[bytes]) -> None:
         """Takes a history, one event a line; blank lines are passed over."""
-        routable: list[tuple[int, bytes, AccountEvent | TickEvent]] = []
+        routable: list[tuple[int, bytes, Routable]] = []
         for index, raw in enumerate(line for line in lines if line.strip()):
             self.events += 1
             try:
-                event = decode(raw.strip())
+                event = decode_from_outside(raw.strip())
             except Malformed as problem:
                 self.reject(index, problem)
                 continue
             if isinstance(event, EnrolledEvent | IdentityAddedEvent):
                 self.enrol(event)
-            if not isinstance(event, IdentityAddedEvent):
+            if isinstance(event, Routable):
                 routable.append((index, raw.strip(), event))
-        routable = in_order(routable)
-        for first in range(0, len(routable), BATCH_ROWS):
-            batch = [self.route(*item) for item in routable[first : first + BATCH_ROWS]]
-            for outcome in self.poster.post(batch, self.snapshot):
-                self.count(outcome)
+        for some in batches(in_order(routable)):
+            self.post([self.route(*item) for item in some])
         self.rejected.sort(key=lambda rejection: rejection["index"])
+
+    def post(self, batch: list[Routed]) -> None:
+        """Posts a batch, then what follows from it on other accounts."""
+        following = []
+        for outcome in self.poster.post(batch, self.snapshot):
+            self.count(outcome)
+            for follow in outcome.follow:
+                event: TransferredEvent = decode(follow.raw, ROUTED_BYTES_MAX)  # type: ignore[assignment]
+                following.append(Routed(event, follow.account_id, outcome.routed.offset, follow.raw))
+        if following:
+            self.post(following)
 
     def enrol(self, event: EnrolledEvent | IdentityAddedEvent) -> None:
         identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
         for identity in identities:
             self.enrolled[identity_hash(identity, IDENTITY_KEY)] = event.data.member_id
+        if isinstance(event, EnrolledEvent) and event.data.household_id is not None:
+            self.households[event.data.member_id] = event.data.household_id
         self.accepted += isinstance(event, IdentityAddedEvent)
 
-    def route(self, index: int, raw: bytes, event: AccountEvent | TickEvent) -> Routed:
+    def route(self, index: int, raw: bytes, event: Routable) -> Routed:
+        """An event on its way to its account; a transfer is told the receiver's, if they are of one household."""
         if isinstance(event, EnrolledEvent):
             return Routed(event, event.data.member_id, index, raw)
-        member = None if isinstance(event, TickEvent | VoidEvent) else event.data.member
-        return Routed(event, account_of(member, IDENTITY_KEY, self.enrolled), index, raw)
+        member = None if isinstance(event, TickEvent | VoidEvent | TransferredEvent) else event.data.member
+        account = account_of(member, IDENTITY_KEY, self.enrolled)
+        if isinstance(event, TransferEvent):
+            receiver = account_of(event.data.to, IDENTITY_KEY, self.enrolled) or ""
+            household = self.households.get(account or "")
+            together = receiver == account or (household is not None and household == self.households.get(receiver))
+            event = msgspec.structs.replace(event, toaccountid=receiver if together else None)
+        return Routed(event, account, index, raw)
 
     def count(self, outcome: Outcome) -> None:
         index = self.place_of_waiting.pop(outcome.routed.raw, 0) if outcome.waited else outcome.routed.offset
         if outcome.status == "waiting":
             self.place_of_waiting[outcome.routed.raw] = index
-        self.accepted += outcome.status == "accepted"
+        self.accepted += outcome.status == "accepted" and not isinstance(outcome.routed.event, TransferredEvent)
         self.duplicates += outcome.status == "duplicate"
         if outcome.problem is not None:
             self.reject(index, outcome.problem)
@@ -92,7 +126,7 @@ class Simulation:
             for account_id, units in sorted(self.snapshot.accounts.items())
         }
         accounts = {
-            account_id: {unit: there for unit, there in units.items() if there["balance"] or there["lots"]}
+            account_id: {unit: there for unit, there in units.items() if any(there.values())}
             for account_id, units in accounts.items()
         }
         return {
@@ -105,8 +139,8 @@ class Simulation:
         }
 
 
-def in_order(events: list[tuple[int, bytes, AccountEvent | TickEvent]]) -> list[tuple[int, bytes, AccountEvent | TickEvent]]:
-    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind everything of their moment."""
+def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[int, bytes, Routable]]:
+    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind all of their moment."""
     first: dict[str, datetime] = {}
     placed = []
     for index, raw, event in events:
@@ -119,6 +153,18 @@ def in_order(events: list[tuple[int, bytes, AccountEvent | TickEvent]]) -> list[
     return [(index, raw, event) for _, index, raw, event in placed]
 
 
+def batches(events: list[tuple[int, bytes, Routable]]) -> Iterator[list[tuple[int, bytes, Routable]]]:
+    """Some events at a time; a transfer ends a batch, since what follows from it comes before anything else."""
+    batch: list[tuple[int, bytes, Routable]] = []
+    for item in events:
+        batch.append(item)
+        if len(batch) >= BATCH_ROWS or isinstance(item[2], TransferEvent):
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
 def ledger_entries(records: Iterable[bytes]) -> Iterator[Entry]:
     """The entries of ledger records, one by one."""
     for raw in records:
@@ -128,12 +174,12 @@ def ledger_entries(records: Iterable[bytes]) -> Iterator[Entry]:
 
 
 def standing(holding: Holding, as_of: str | None) -> dict[str, Any]:
-    """Balance and lots of one unit, as `simulate --json` prints them."""
+    """Balance, what is set aside, and lots of one unit, as `simulate --json` prints them."""
     lots = settle(holding, as_of).lots
     return {
         "balance": holding.balance,
-        "pending": 0,
-        "held": 0,
+        "pending": pending_points(holding),
+        "held": held_points(holding),
         "lots": [{"expires_on": None if expiry == NEVER else expiry, "points": points} for expiry, points in lots.items()],
     }
 

@@ -23,6 +23,9 @@ from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore
 from tillstream.streams.recovery import read_ledger
 
+NOT_THE_RECEIPTS = frozenset({"expiry", "hold", "release", "adjustment"})
+"""Kinds that a receipt's posting may hold and that are not among what it gave or took: they move points in time, or write them off."""
+
 SHOWN_MAX = 20
 """Discrepancies that are listed; the rest are counted."""
 
@@ -61,7 +64,7 @@ class LedgerSums:
         for entry in entries(posting):
             self.entries += 1
             self.balances[entry.account_id or "", entry.unit] += entry.points
-            points += entry.points if entry.kind != "expiry" else 0
+            points += entry.points if entry.kind not in NOT_THE_RECEIPTS else 0
         self._check_awards(posting)
         if posting.kind == "sale":
             self.bought[posting.posting_id] = sum(posting.amount) + sum(posting.quantity_milli)

@@ -6,9 +6,11 @@ from typing import Literal, get_args
 
 import faust
 
-from tillstream.config import Config, load_program
+from tillstream.config import Config, load_seed
+from tillstream.errors import UsageError
 from tillstream.servers import check_identity_key, check_servers
 from tillstream.streams.app import create_app
+from tillstream.streams.programs import read_shelf
 from tillstream.streams.runtime import WorkerSettings
 
 Role = Literal["points", "history"]
@@ -37,10 +39,12 @@ def worker_settings(config: Config) -> WorkerSettings:
 
 def run_worker(config: Config, role: Role) -> None:
     """Checks the servers, then works until it is told to stop."""
-    program = load_program(config.program)
+    seed = load_seed(config)
     settings = worker_settings(config)
     check_servers(config, role)
+    if role == "points" and seed is None and read_shelf({"bootstrap.servers": config.kafka}).timetable() is None:
+        raise UsageError("no program is published and the setting program is empty: tillstream program publish FILE")
     logging.getLogger("faust").setLevel(config.log_level.upper())
-    app = create_app(settings, program, role)
+    app = create_app(settings, seed, role)
     spare_the_collector()
     faust.Worker(app, loglevel=config.log_level.upper(), redirect_stdouts=False).execute_from_commandline()

@@ -1,0 +1,64 @@
+"""Mistakes of form in a program file: what is not a table, unknown and missing keys, values of the wrong type.
+
+In: the parsed TOML and the struct that it should be. Out: every mistake, each with its path.
+"""
+
+from collections.abc import Collection, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import NODEFAULT
+
+from tillstream.schemas.mistakes import Mistake, nearest
+
+
+def form_mistakes(tree: Any, kind: type[msgspec.Struct], refused: Collection[str], path: str = "$") -> Iterator[Mistake]:
+    """Mistakes of form in the table `tree`; keys in `refused` are known and not judged yet."""
+    if not isinstance(tree, dict):
+        yield Mistake(path, f"expected a table, got {tree!r}")
+        return
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    judged = fields.keys() - set(refused)
+    for key in sorted(tree.keys() - judged):
+        yield Mistake(f"{path}.{key}", "unknown key", _hint(key, judged, refused))
+    for name, field in fields.items():
+        if name in tree and name in judged:
+            yield from _value_mistakes(tree[name], field.type, refused, f"{path}.{name}")
+        elif field.default is NODEFAULT and field.default_factory is NODEFAULT:
+            yield Mistake(f"{path}.{name}", "is missing")
+
+
+def _hint(key: str, judged: Collection[str], refused: Collection[str]) -> str:
+    if key in refused:
+        return "DESIGN.md has it, this version does not judge it yet; leave it out"
+    return nearest(key, sorted(judged), f"known here: {', '.join(sorted(judged))}")
+
+
+def _value_mistakes(value: Any, kind: Any, refused: Collection[str], path: str) -> Iterator[Mistake]:
+    """Descends into tables, arrays of tables and named tables; everything else is converted whole."""
+    arguments: tuple[Any, ...] = getattr(kind, "__args__", ())
+    if len(arguments) == 2 and arguments[1] is type(None) and _is_struct(arguments[0]):
+        kind = arguments[0]
+    if _is_struct(kind):
+        yield from form_mistakes(value, kind, refused, path)
+    elif getattr(kind, "__origin__", None) is list and _is_struct(arguments[0]) and isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from form_mistakes(item, arguments[0], refused, f"{path}[{index}]")
+    elif getattr(kind, "__origin__", None) is dict and _is_struct(arguments[1]) and isinstance(value, dict):
+        for name, item in value.items():
+            yield from _conversion_mistakes(name, arguments[0], f"{path}.{name}")
+            yield from form_mistakes(item, arguments[1], refused, f"{path}.{name}")
+    else:
+        yield from _conversion_mistakes(value, kind, path)
+
+
+def _conversion_mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
+    try:
+        msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        message, _, inside = str(error).partition(" - at `$")
+        yield Mistake(path + inside.rstrip("`"), message)
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)

@@ -1,0 +1,98 @@
+"""What falls due by itself at midnight of a day, and what follows from any event: exchanges, tiers, and bonuses for them."""
+
+from datetime import date, datetime, timedelta
+from datetime import time as clock_time
+
+from tests.oracle import tiers
+from tests.oracle.calendar import DAY, period_of
+from tests.oracle.earning import Books, earn_event
+from tests.oracle.facts import Account, Event, Moment, Purchase
+from tests.oracle.spending import end_hold, exchange, expired_holds
+from tests.oracle.timetable import in_force
+from tests.reference import eligible
+
+
+def midnight(books: Books, account: Account, day: date) -> None:
+    """Everything of one account that is due on `day`, before any event of that day.
+
+    1. Holding periods end. 2. Holds lapse. 3. A tier's window ends. 4. It is the member's birthday. 5. A period is judged.
+    """
+    moment = Moment(datetime.combine(day, clock_time(), books.zone), "due", "", f"{day}")
+    ripe = [grant for grant in account.grants if grant.pending_until == day]
+    for grant in ripe:  # 1.
+        grant.pending_until = None
+        account.credit(grant.unit, grant.expires_on, grant.left)
+    lapsed = expired_holds(account, day)
+    for hold_id in lapsed:  # 2.
+        end_hold(account, hold_id)
+    program = in_force(books.programs, day) or {}
+    decided = "tiers" in program and tiers.window_is_over(account, day)
+    if decided:  # 3.
+        tiers.decide(account, program["tiers"], day)
+    if ripe or lapsed or decided:  # A midnight at which nothing is due is no event.
+        aftermath(books, account, moment)
+    if is_birthday(account, day):  # 4.
+        bonus(books, account, Moment(moment.at, "birthday", "", f"birthday {day}"))
+    counts = period_counts(books, account, day)  # 5.
+    if counts:
+        bonus(books, account, Moment(moment.at, "period_end", "", f"period_end {day}", data={"counts": counts}))
+
+
+def bonus(books: Books, account: Account, moment: Moment) -> None:
+    """An event that is no receipt earns, and what follows from it follows."""
+    earn_event(books, account, as_member(books, account, moment))
+    aftermath(books, account, moment)
+
+
+def as_member(books: Books, account: Account, moment: Moment) -> Moment:
+    """The moment with the tier that the account has now."""
+    program = in_force(books.programs, moment.day) or {}
+    if "tiers" in program:
+        tiers.start(account, program["tiers"])
+    return Moment(moment.at, moment.trigger, moment.source, moment.origin, account.tier or "", moment.purchase, moment.data)
+
+
+def aftermath(books: Books, account: Account, moment: Moment) -> None:
+    """Exchanges and rises until nothing moves; each level passed is an event of its own."""
+    program = in_force(books.programs, moment.day) or {}
+    moved = True
+    while moved:
+        moved = exchange(books, account, moment)
+        for level in tiers.risen(account, program["tiers"], moment.day) if "tiers" in program else []:
+            earn_event(books, account, Moment(moment.at, "tier_up", moment.source, moment.origin, level))
+            moved = True
+
+
+def is_birthday(account: Account, day: date) -> bool:
+    """By the latest enrolment before this midnight; 02-29 is the 28th in common years."""
+    text = account.enrolments[-1].get("birth_date") if account.enrolments else None
+    if text is None:
+        return False
+    born = date.fromisoformat(text)
+    leaps = (born.month, born.day) == (2, 29) and (day + timedelta(days=1)).month == 3 and (day.month, day.day) == (2, 28)
+    return leaps or (born.month, born.day) == (day.month, day.day)
+
+
+def period_counts(books: Books, account: Account, day: date) -> dict[str, int]:
+    """What each target rule whose period is due on `day` counts; periods without any sale are not judged.
+
+    A period is judged on the first day after its last one, or `offset_days` later.
+    """
+    counts: dict[str, int] = {}
+    for rule in (in_force(books.programs, day) or {"rules": []})["rules"]:
+        if rule.get("on") == "period_end":
+            target = rule["target"]
+            end = day - DAY - timedelta(days=target.get("offset_days", 0))
+            first, last = period_of(end, target["per"])
+            sales = [sale for sale in account.purchases if first <= sale.day <= last]
+            if last == end and sales:
+                counts[rule["id"]] = sum(counted(rule, sale, target.get("count", "amount")) for sale in sales)
+    return counts
+
+
+def counted(rule: Event, sale: Purchase, count: str) -> int:
+    """What is left of a sale's eligible lines: amount or thousandths, or 1 where anything of them is left."""
+    left = [sale.left(sale.data["lines"][i]) for i in eligible(rule, sale.data["lines"])]
+    if count == "visits":
+        return int(not sale.gone and any(any(parts) for parts in left))
+    return sum(amount if count == "amount" else milli for amount, milli in left)

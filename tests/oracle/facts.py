@@ -1,0 +1,129 @@
+"""What an account remembers: purchases with what came back of them, what rules gave, holds, enrolments, its units and its tier."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from tests.oracle.lots import Holding
+
+Event = dict[str, Any]
+Program = dict[str, Any]
+
+
+@dataclass
+class Grant:
+    """Points that a rule gave to a line, or to an event; `pending_until` is the day on which their holding period ends."""
+
+    account: str
+    rule: str
+    unit: str
+    day: date
+    source: str
+    origin: str
+    line_no: int | None
+    points: int
+    expires_on: str
+    pending_until: date | None = None
+    taken: int = 0
+
+    @property
+    def left(self) -> int:
+        return self.points - self.taken
+
+
+@dataclass
+class Payment:
+    """Points that paid a line: spent on `day`, in part given back."""
+
+    unit: str
+    day: date
+    line_no: int
+    points: int
+    given_back: int = 0
+
+
+@dataclass
+class Purchase:
+    """A sale, and what came back of each line so far: (amount, thousandths).
+
+    `program`, `allowed` and `rooms` are what judged it: the version in force, the rules whose member terms held, and what their caps left.
+    """
+
+    source: str
+    data: Event
+    day: date
+    back: dict[int, tuple[int, int]] = field(default_factory=dict)
+    voided: bool = False
+    grants: list[Grant] = field(default_factory=list)
+    payments: list[Payment] = field(default_factory=list)
+    program: Program = field(default_factory=dict)
+    allowed: set[str] = field(default_factory=set)
+    rooms: dict[str, list[int]] = field(default_factory=dict)
+
+    def left(self, line: Event) -> tuple[int, int]:
+        """Amount and thousandths of a line that did not come back."""
+        amount, milli = self.back.get(line["line_no"], (0, 0))
+        return line["amount"] - amount, line["quantity_milli"] - milli
+
+    @property
+    def gone(self) -> bool:
+        """Voided, or wholly returned."""
+        return self.voided or (bool(self.back) and not any(any(self.left(line)) for line in self.data["lines"]))
+
+    @property
+    def spend(self) -> int:
+        return sum(self.left(line)[0] for line in self.data["lines"])
+
+
+@dataclass
+class Hold:
+    """Points kept for one purchase, spent as it were on `day`; it ends once."""
+
+    unit: str
+    points: int
+    day: date
+    last_day: date
+    is_open: bool = True
+
+
+@dataclass
+class Account:
+    """One account; `tier` is None until a program with tiers looked at it, `tier_last` the last day of the running window."""
+
+    id: str
+    purchases: list[Purchase] = field(default_factory=list)
+    grants: list[Grant] = field(default_factory=list)
+    holds: dict[str, Hold] = field(default_factory=dict)
+    holds_ended: set[str] = field(default_factory=set)
+    enrolments: list[Event] = field(default_factory=list)
+    units: dict[str, Holding] = field(default_factory=lambda: defaultdict(Holding))
+    tier: str | None = None
+    tier_last: date | None = None
+
+    def credit(self, unit: str, expires_on: str, points: int) -> None:
+        self.units[unit].credits[expires_on] += points
+
+    def debit(self, unit: str, day: date, points: int) -> None:
+        self.units[unit].debits[f"{day}"] += points
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and as what something is judged: local time, the trigger, whose event it is, and the tier that conditions see."""
+
+    at: datetime
+    trigger: str
+    source: str
+    origin: str
+    tier: str = ""
+    purchase: Purchase | None = None
+    data: Event = field(default_factory=dict)
+
+    @property
+    def day(self) -> date:
+        return self.at.date()
+
+
+class Refused(Exception):
+    """An event that changes nothing; the message is its code."""

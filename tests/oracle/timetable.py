@@ -1,0 +1,36 @@
+"""Versions of programs in; out: what is in force on a local date, merged into one program."""
+
+from datetime import date
+from zoneinfo import ZoneInfo
+
+from tests.oracle.facts import Program
+
+
+def in_force(programs: list[Program], day: date) -> Program | None:
+    """The latest version of each program that is effective on `day`, their rules in the order of (priority, program id, position)."""
+    latest: dict[str, Program] = {}
+    for program in sorted(programs, key=effective_from):
+        if effective_from(program) <= day:
+            latest[program["program"]["id"]] = program
+    if not latest:
+        return None
+    merged: Program = {"program": {}, "units": {}, "groups": {}, "rules": []}
+    for _, program in sorted(latest.items()):
+        merged["program"] = merged["program"] or program["program"]
+        merged["rules"] += program.get("rules", [])
+        for table in ("units", "groups"):
+            merged[table] |= program.get(table, {})
+        if "tiers" in program:
+            merged["tiers"] = program["tiers"]
+    merged["rules"].sort(key=lambda rule: rule.get("priority", 100))
+    return merged
+
+
+def effective_from(program: Program) -> date:
+    day: date = program["program"].get("effective_from", date.min)
+    return day
+
+
+def zone_of(programs: list[Program]) -> ZoneInfo:
+    """Programs side by side share a zone: their days are the same days."""
+    return ZoneInfo(programs[0]["program"]["time_zone"])

@@ -1,0 +1,132 @@
+"""Budgets on real servers: many at once overspend nothing, cut nothing too early, and lose nothing by a crash."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from random import Random
+
+import pytest
+
+from tests.redis_servers import RedisServer, redis_server_fixture
+from tillstream.kernels.room import Table
+from tillstream.schemas.program_file import parse_program
+from tillstream.schemas.programs import Program
+from tillstream.sinks.budgets import BUDGETS, TURN, BudgetStore, Lease
+from tillstream.sinks.redis import CLUSTER_SCHEME, Redis, connect, load_library
+from tillstream.sinks.state import keys
+
+redis_server = redis_server_fixture()
+
+PROGRAM = """
+program = { id = "b", currency = "PLN", time_zone = "UTC" }
+units = { points = {} }
+rules = [
+    { id = "small", award = { fixed = 7 }, cap = { budget = 1000 } },
+    { id = "large", award = { fixed = 500 }, cap = { budget = 1_000_000 } },
+    { id = "free", award = { fixed = 1 } },
+]
+"""
+
+
+def program() -> Program:
+    return parse_program(PROGRAM).program
+
+
+def on(server: RedisServer, work: Callable[[Redis], Awaitable[None]]) -> None:
+    """Runs `work` with a client of an emptied server that has the library."""
+
+    async def run() -> None:
+        server.flush()
+        url = CLUSTER_SCHEME + server.url.removeprefix("redis://") if server.cluster else server.url
+        client = connect(url)
+        try:
+            await load_library(client, url)
+            await work(client)
+        finally:
+            await client.aclose()
+
+    asyncio.run(run())
+
+
+async def judged(store: BudgetStore, partition: int, receipts: int, pause: float) -> Counter[str]:
+    """A batch, as `accrue` judges it; what each rule gave."""
+    rules = {rule.id: rule for rule in program().rules}
+    for whole in (False, True):
+        lease = await store.lease(partition, whole=whole)
+        await asyncio.sleep(pause)
+        given: Counter[str] = Counter()
+        for _ in range(receipts):
+            for name, award in (("small", 7), ("large", 500)):
+                points = min(award, lease.left(rules[name]))
+                lease.moved(rules[name], points)
+                given[name] += points
+        await store.settle(lease, used=not lease.short)
+        if not lease.short:
+            return given
+    raise AssertionError("a whole lease is never short")
+
+
+def test_many_workers_spend_a_budget_to_its_last_point_and_not_one_more(redis_server: RedisServer) -> None:
+    async def work(client: Redis) -> None:
+        random = Random(4)
+        stores = [BudgetStore(client, program()) for _ in range(4)]
+
+        async def worker(number: int) -> Counter[str]:
+            given: Counter[str] = Counter()
+            for _ in range(30):
+                given += await judged(stores[number % 4], number, random.randint(1, 40), random.random() / 1000)
+            return given
+
+        given = sum(await asyncio.gather(*(worker(number) for number in range(8))), Counter())
+        assert given == {"small": 1000, "large": 1_000_000}
+        there = {name.decode(): int(points) for name, points in (await client.hgetall(BUDGETS)).items()}
+        assert {name: points for name, points in there.items() if "|" not in name} == given
+        assert sum(points for name, points in there.items() if name.startswith("small|")) == 1000
+        assert await client.get(TURN) is None
+
+    on(redis_server, work)
+
+
+def test_award_is_cut_only_where_nothing_is_left(redis_server: RedisServer) -> None:
+    async def work(client: Redis) -> None:
+        store = BudgetStore(client, program())
+        alone = Table()
+        rule = program().rules[0]
+        for _ in range(200):
+            given = (await judged(store, 3, 1, 0))["small"]
+            expected = min(7, alone.left(rule))
+            alone.moved(rule, expected)
+            assert given == expected
+
+    on(redis_server, work)
+
+
+def test_lease_of_a_dead_worker_comes_back_when_its_partition_is_assigned(redis_server: RedisServer) -> None:
+    async def work(client: Redis) -> None:
+        store = BudgetStore(client, program())
+        await judged(store, 5, 10, 0)
+        await client.hset(keys(5)[7], mapping={"small": 70, "large": 5000})  # What the ledger's postings say, as `apply` counts it.
+        await store.lease(5, whole=True)  # And dies.
+        await client.delete(TURN)
+        await store.restore(5)
+        assert (await store.lease(6, whole=True)).points == {"small": 930, "large": 995_000}
+
+    on(redis_server, work)
+
+
+def test_lease_that_was_not_used_leaves_the_budget_as_it_was(redis_server: RedisServer) -> None:
+    async def work(client: Redis) -> None:
+        store = BudgetStore(client, program())
+        lease = await store.lease(1)
+        lease.moved(program().rules[0], 100)
+        await store.settle(lease, used=False)
+        assert (await store.lease(1, whole=True)).points == {"small": 1000, "large": 1_000_000}
+
+    on(redis_server, work)
+
+
+@pytest.mark.parametrize(("points", "used", "whole", "short"), [(100, 50, False, False), (100, 51, False, True), (100, 100, True, False)])
+def test_lease_is_short_once_more_than_half_of_a_part_is_used(points: int, used: int, whole: bool, short: bool) -> None:
+    lease = Lease(0, "t", {"small": points}, whole=whole)
+    lease.moved(program().rules[0], used)
+    assert lease.short is short
