@@ -4,7 +4,8 @@ Due are the dates up to that of the latest `clock.tick`; what is due on a date c
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import date, timedelta
+from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from tillstream.kernels.expiry import month_day
@@ -17,7 +18,7 @@ from tillstream.schemas.programs import Program, Rule
 BIRTHDAY, PERIOD_END, WINDOW_END = "birthday", "period_end", "window_end"
 
 DAYS_MAX = 4_000
-"""Dates whose due dates are remembered: ten years of them."""
+"""Dates whose periods are remembered: ten years of them."""
 
 
 class Due(NamedTuple):
@@ -52,7 +53,6 @@ class Dues:
         self.birthday = [rule.id for rule in program.rules if rule.on == BIRTHDAY]
         self.tiers = program.tiers is not None
         self.targets = [(rule, counter_of(rule)) for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
-        self.due_days: dict[int, list[tuple[str, int]]] = {}
 
     def between(self, member: Member, after: int, until: int) -> list[Due]:
         """What is due later than the date `after`, up to `until`, in order."""
@@ -65,32 +65,15 @@ class Dues:
             found.append(Due(date.fromordinal(member.window_end + 1), WINDOW_END, [], 0))
         return sorted(found, key=Due.order)
 
-    def next_after(self, member: Member, after: int) -> date | None:
-        """The first date later than `after` on which something will be due, as things stand."""
+    def next_after(self, member: Member, after: int) -> int:
+        """The first date later than `after` on which something will be due, as things stand; 0 for none."""
         after = max(after, member.profile.enrolled_on or 0, 1)
-        year = date.fromordinal(after) + timedelta(days=366)
-        ends = [due_day(rule, day) for rule, counter in self.targets for day in member.counts.get(counter, {})]
-        days = [due.day for due in self._birthdays(member.profile, after, year.toordinal())]
+        days = [end for rule, counter in self.targets for end in ends_after(rule, member.counts.get(counter, {}), after)]
+        if self.birthday and member.profile.birthday is not None:
+            days += [due.day.toordinal() for due in self._birthdays(member.profile, after, after + 366)]
         if self.tiers and member.window_end >= after:
-            days.append(date.fromordinal(member.window_end + 1))
-        return min([*days, *(day for day in ends if day.toordinal() > after)], default=None)
-
-    def next_after_sale(self, member: Member, day: int, after: int) -> int:
-        """The same as a number, 0 for none, where since `member.next_due` was set nothing happened but a sale on the date `day`."""
-        if 0 < member.next_due <= after:
-            due = self.next_after(member, after)
-            return 0 if due is None else due.toordinal()
-        ends = [end for counter, end in self.ends_of(day) if end > after and day in member.counts.get(counter, ())]
-        return min([member.next_due, *ends] if member.next_due else ends, default=0)
-
-    def ends_of(self, day: int) -> list[tuple[str, int]]:
-        """By counter, when the periods of a date are judged; remembered, since sales come by the day."""
-        found = self.due_days.get(day)
-        if found is None:
-            if len(self.due_days) >= DAYS_MAX:
-                self.due_days.clear()
-            found = self.due_days[day] = [(counter, due_day(rule, day).toordinal()) for rule, counter in self.targets]
-        return found
+            days.append(member.window_end + 1)
+        return min(days, default=0)
 
     def _birthdays(self, profile: Profile, after: int, until: int) -> Iterator[Due]:
         """Birthdays after the enrolment; 02-29 is the 28th in common years."""
@@ -107,16 +90,31 @@ class Dues:
         per = rule.target.per if rule.target is not None else "month"
         for span in sorted({period(date.fromordinal(day), per) for day in counts}):
             due, quantity = due_day(rule, span[0]), total(counts, span)
-            if after < due.toordinal() <= until:
-                yield Due(due, PERIOD_END, [rule.id], quantity)
+            if after < due <= until:
+                yield Due(date.fromordinal(due), PERIOD_END, [rule.id], quantity)
 
 
 def counter_of(rule: Rule) -> str:
     return "watch/" + target_id(rule)
 
 
-def due_day(rule: Rule, day: int) -> date:
+def ends_after(rule: Rule, counts: dict[int, int], after: int) -> Iterator[int]:
+    """When the periods of the counted dates are judged, as far as that is later than `after`; the dates rise, as events were counted."""
+    for day in reversed(counts):
+        end = due_day(rule, day)
+        if end <= after:
+            return
+        yield end
+
+
+def due_day(rule: Rule, day: int) -> int:
     """The date on which the target of the period of `day` is judged: `offset_days` after the first day behind the period."""
     offset = rule.target.offset_days if rule.target is not None else 0
     per = rule.target.per if rule.target is not None else "month"
-    return date.fromordinal(period(date.fromordinal(day), per)[1] + 1 + offset)
+    return last_day(day, per) + 1 + offset
+
+
+@lru_cache(DAYS_MAX)
+def last_day(day: int, per: str) -> int:
+    """The last date of the period that `day` falls into."""
+    return period(date.fromordinal(day), per)[1]

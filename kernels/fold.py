@@ -49,14 +49,8 @@ class Fold:
         self.budgets = budgets
         self.as_of = as_of
         self.member = Member() if member is None else copied(member)
-        self.window_end = self.member.window_end
         if rules.program.tiers is not None:
             start(rules.program.tiers, self.member)
-
-    @property
-    def moved_window(self) -> bool:
-        """Whether the window of the member's tier ends on another day than at first."""
-        return self.member.window_end != self.window_end
 
     @property
     def counting(self) -> Counting:
@@ -234,5 +228,4 @@ def copied(member: Member) -> Member:
         member.tier,
         member.window_end,
         member.dues_until,
-        member.next_due,
     )

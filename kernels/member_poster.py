@@ -79,9 +79,6 @@ class Family(Versions, Protocol):
     def next_due(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due, 0 for none."""
 
-    def next_due_after_sale(self, member: Member, day: int, after: int) -> int:
-        """The same, where since `member.next_due` was set nothing happened but a sale on the date `day`."""
-
 
 class MemberPoster(Poster):
     """Judges events by one version of a program that looks at members."""
@@ -144,7 +141,8 @@ class MemberPoster(Poster):
             moved = self.rules.counting.mover.gives(sums)
         bonuses = fold.sale(sold, sums, moved.budgets)
         step = Step(routed.account_id or "", sold, moved, self.rules.look_at(earned.run.looks, earned.place) if moved.again else None)
-        if closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of) and self.only_earns(fold, step, snapshot):
+        is_swift = closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of)
+        if is_swift and self.only_earns(fold, step, snapshot):
             return [self.swift_sale(routed, event, earned, step, snapshot, digest)]
         bare = self.bare_sale(routed, event, terms, snapshot, digest)
         given = [*self.rules.given(earned.awards, earned.place, bare.line_no), *bonuses]
@@ -153,11 +151,10 @@ class MemberPoster(Poster):
         return self.finish([posting], fold, snapshot, closes=closes)
 
     def only_earns(self, fold: Fold, step: Step, snapshot: Snapshot) -> bool:
-        """Whether nothing but accruals follows from a sale: nothing is pending, exchanged or due, no tier's window has moved."""
+        """Whether nothing but accruals follows from a sale: nothing is pending, exchanged or due."""
         after = max(fold.member.dues_until, step.sold.day.toordinal())
         return not (
             step.moved.pending
-            or fold.moved_window
             or self.exchanges.possible(snapshot.units(step.account_id), step.moved.units)
             or (after < fold.as_of and self.family.dues_between(fold.member, after, fold.as_of))
         )
@@ -168,7 +165,7 @@ class MemberPoster(Poster):
         holdings = snapshot.units(account_id)
         for unit, points in step.moved.units.items():
             check_room(unit, holdings, points)
-        fold.member.next_due = self.family.next_due_after_sale(fold.member, earned.day.toordinal(), max(fold.as_of, fold.member.dues_until))
+        fold.member.next_due = self.family.next_due(fold.member, max(fold.as_of, fold.member.dues_until))
         budgets = {rule.id: points for rule, points in fold.budgets.changes()}
         behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, budgets, step.look)
         said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())

@@ -114,14 +114,7 @@ class Posters:
     def next_due(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due by any version, 0 for none."""
         days = (self._member_poster(effective).dues.next_after(member, after) for effective in self.timetable.effective_versions)
-        return min((day.toordinal() for day in days if day is not None), default=0)
-
-    def next_due_after_sale(self, member: Member, day: int, after: int) -> int:
-        """The same, where since `member.next_due` was set nothing happened but a sale on the date `day`."""
-        constant = self.timetable.constant
-        if constant is None:
-            return self.next_due(member, after)
-        return self._member_poster(constant).dues.next_after_sale(member, day, after)
+        return min((day for day in days if day), default=0)
 
     def _member_poster(self, effective: Versioned) -> MemberPoster:
         poster = self.poster_of(effective)

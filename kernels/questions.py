@@ -20,7 +20,8 @@ Sum = tuple[str, Window, int]
 class Questions:
     """The questions of one program.
 
-    sums: distinct ones, those of one counter together. bounds: (row, place in `sums`, bound). once: (row, rule id, window). rooms: (rule id, window, points per member).
+    sums: distinct ones, those of one counter together. bounds: (row, place in `sums`, bound). once: (row, rule id, window).
+    rooms: (rule id, window, points per member).
     """
 
     def __init__(self, compiled: CompiledRules) -> None:

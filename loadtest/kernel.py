@@ -1,4 +1,4 @@
-"""`kernel`: lines per second of the award kernel on one core, with ten rules and with fifty that look at members, and what stands around it.
+"""`kernel`: lines per second of the award kernel on one core, with ten rules and with fifty that look at members, and what is around it.
 
 In: how many receipts of 12 lines, how many runs. Out: medians; the ratios to a NumPy version (numpy_award.py) and to the oracle
 (tests/reference.py). Their results are compared first, receipt by receipt, on a sample: unequal ones void the test.
@@ -182,7 +182,7 @@ def report(receipts: int, runs: int, works: Sequence[Work], taken: dict[str, flo
     ]
     notes = [
         f"medians of {runs}, each the fastest of the calls that fit in {SHORTEST_S} s of one thread's CPU time",
-        f"kernel, NumPy and oracle agreed on {min(SAMPLE, receipts)} receipts first; with fifty rules kernel and oracle, on first purchases",
+        f"kernel, NumPy and oracle agreed on {min(SAMPLE, receipts)} receipts first; with fifty rules, kernel and oracle",
     ]
     asked = {"receipts": receipts, "lines_per_receipt": 12, "batch": KERNEL_BATCH, "runs": runs}
     return Report("kernel", asked, figures, goals, [TableOf("The award kernel, ten rules and fifty", columns, rows)], notes)
