@@ -67,6 +67,8 @@ class Dues:
 
     def next_after(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due, as things stand; 0 for none."""
+        if not (self.targets or self.birthday or self.tiers):
+            return 0
         after = max(after, member.profile.enrolled_on or 0, 1)
         days = [end for rule, counter in self.targets for end in ends_after(rule, member.counts.get(counter, {}), after)]
         if self.birthday and member.profile.birthday is not None:

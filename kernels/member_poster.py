@@ -34,6 +34,7 @@ from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 from tillstream.schemas.program_file import Versioned
+from tillstream.schemas.programs import Rule
 
 FIRST = ("", "")
 """Before every event."""
@@ -166,7 +167,8 @@ class MemberPoster(Poster):
         for unit, points in step.moved.units.items():
             check_room(unit, holdings, points)
         fold.member.next_due = self.family.next_due(fold.member, max(fold.as_of, fold.member.dues_until))
-        budgets = {rule.id: points for rule, points in fold.budgets.changes()}
+        changes = fold.budgets.changes()
+        budgets = {rule.id: points for rule, points in changes}
         behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, budgets, step.look)
         said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
         record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
@@ -174,7 +176,7 @@ class MemberPoster(Poster):
         snapshot.hold(routed.key, terms.text, record)
         snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at)
         snapshot.take(budgets)
-        self.take_budgets(fold)
+        self.take_budgets(changes)
         return record
 
     def undo_records(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
@@ -263,18 +265,19 @@ class MemberPoster(Poster):
         postings = [*postings, *self.fall_due(fold, after, first.account_id or "", first)]
         next_due = self.family.next_due(fold.member, max(as_of_day(snapshot), fold.member.dues_until))
         member = structs.replace(fold.member, next_due=next_due)
-        postings[0] = structs.replace(postings[0], budgets={rule.id: points for rule, points in fold.budgets.changes()})
+        changes = fold.budgets.changes()
+        postings[0] = structs.replace(postings[0], budgets={rule.id: points for rule, points in changes})
         last = len(postings) - 1
         records = [
             self.keep(structs.replace(posting, member=member), snapshot, closes=closes and place == last)
             for place, posting in enumerate(postings)
         ]
-        self.take_budgets(fold)
+        self.take_budgets(changes)
         return records
 
-    def take_budgets(self, fold: Fold) -> None:
-        """What the fold's postings took, now that they are kept."""
-        for rule, points in fold.budgets.changes():
+    def take_budgets(self, changes: Iterable[tuple[Rule, int]]) -> None:
+        """What postings took, now that they are kept."""
+        for rule, points in changes:
             self.family.budgets.moved(rule, points)
 
     def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:

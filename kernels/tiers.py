@@ -37,8 +37,10 @@ def advance(tiers: Tiers, member: Member, day: int) -> None:
 
 def rise(tiers: Tiers, member: Member, day: date) -> bool:
     """Raises the tier by one level, if the window up to `day` reaches more than it has; whether it did."""
-    reached = total(member.counts.get(counter_of(tiers)), span_of(tiers, day))
     place = place_of(tiers, member.tier)
+    if place == len(tiers.levels) - 1:
+        return False
+    reached = total(member.counts.get(counter_of(tiers)), span_of(tiers, day))
     if highest(tiers.levels, reached) <= place:
         return False
     settle_on(tiers, member, place + 1, day)

@@ -20,7 +20,7 @@ from tillstream.schemas.events import SaleEvent, decode
 from tillstream.schemas.program_file import NOT_YET
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENDERS = {"bare", "tillstream", "quix", "faust"}
+CONTENDERS = {"bare", "tillstream", "fifty", "quix", "faust"}
 
 
 def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -48,7 +48,7 @@ def test_pipeline_tiny_load_compares_all_contenders(tmp_path: Path) -> None:
     for figures in report["figures"].values():
         assert figures["median_receipts_per_s"] > 0
         assert figures["rss_peak_mib"] > 0
-    assert len(report["goals"]) == 3
+    assert len(report["goals"]) == 4
     assert json.loads((tmp_path / "out.json").read_text()) == report
 
 
