@@ -1,84 +1,139 @@
-"""What happens besides receipts, as postings without entries: activities, enrolments, what falls due, corrections.
+"""What member events say, one fact an event: the set of a member's facts is all that is known of it, whatever order they came in.
 
-An enrolment leaves in the ledger what rules look at, and nothing else of a person.
+    order   instant in microseconds since 1970 (16 digits), a space, the event's natural key (32 digits): sorts as (instant, key)
+    kind    enrolled | identity_added | household | merged | unmerged | consents | erased
+    value   JSON; of identities there are hashes only
+
+A fact is kept with its member (of a merge, with the one that was merged). `index` tells what else must be found by other ways: members by
+identity hash, and who is tied to whom. An erasure forgets the facts before it, all but merges, which name accounts only.
 """
 
-from hashlib import blake2b
-from zoneinfo import ZoneInfo
+from bisect import insort
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
-from tillstream.kernels.bonuses import Bonuses
-from tillstream.kernels.dues import BIRTHDAY, Due
-from tillstream.kernels.fold import midnight
-from tillstream.kernels.keys import digest_of
-from tillstream.kernels.routed import Routed
-from tillstream.schemas.events import ActivityEvent, EnrolledEvent, free_fields
-from tillstream.schemas.ledger import Entries, Posting, PostingKind
-from tillstream.schemas.member_state import Judged, Profile, Sheet
-from tillstream.schemas.members import Enrolled
-from tillstream.schemas.programs import Program
+import msgspec
 
-SEGMENTS = "segments"
-"""The attribute that holds the names of a member's target groups."""
+from tillstream.kernels.identities import hash_in
+from tillstream.kernels.keys import key_of
+from tillstream.schemas.events import (
+    ConsentEvent,
+    EnrolledEvent,
+    ErasedEvent,
+    HouseholdEvent,
+    IdentityAddedEvent,
+    MemberEvent,
+    MergedEvent,
+    UnmergedEvent,
+)
 
-CLOCK = "tillstream/clock"
-"""The source of what falls due by itself."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+INSTANT_DIGITS = 16
+ALL_KEYS = "~"
+"""Sorts behind every natural key."""
+
+KEPT = ("merged", "unmerged", "erased")
+"""Kinds that an erasure leaves."""
+
+Noted = Literal["added", "same", "other", "forgotten"]
+"""What became of a fact: new; known; of an event that is known with other data, so that the first stands; before an erasure."""
+
+_encode = msgspec.json.Encoder(order="sorted").encode
 
 
-class Facts:
-    """Makes the postings of one program version."""
+class Fact(NamedTuple):
+    """What one member event says of one subject; see the module."""
 
-    def __init__(self, program: Program, bonuses: Bonuses, zone: ZoneInfo, version: str) -> None:
-        self.bonuses = bonuses
-        self.zone = zone
-        self.version = version
-        terms = [rule.member for rule in program.rules if rule.member is not None]
-        self.attributes = {name for each in terms for name in each.attributes or ()}
-        self.segments = any(each.segment is not None for each in terms)
-        self.birthdays = BIRTHDAY in bonuses.rules
+    order: str
+    kind: str
+    value: Any
 
-    def posting(self, routed: Routed) -> Posting:
-        """An activity or an enrolment."""
-        event = routed.event
-        if isinstance(event, ActivityEvent):
-            local = event.time.astimezone(self.zone)
-            answering = self.bonuses.answering(event.type, local, free_fields(routed.raw))
-            return self._posting("activity", routed, event, Judged(trigger=event.type, open=answering, quantity=event.data.quantity))
-        if not isinstance(event, EnrolledEvent):
-            raise TypeError(f"no fact: {type(event).__name__}")
-        answering = self.bonuses.answering("enrolled", event.time.astimezone(self.zone), {})
-        return self._posting("enrolment", routed, event, Judged(trigger="enrolled", open=answering, profile=self.profile(event.data)))
+    @property
+    def key(self) -> str:
+        """The natural key of the event that said it."""
+        return self.order[INSTANT_DIGITS + 1 :]
 
-    def _posting(self, kind: PostingKind, routed: Routed, event: ActivityEvent | EnrolledEvent, judged: Judged) -> Posting:
-        day = event.time.astimezone(self.zone).date().isoformat()
-        return Posting(
-            routed.key, kind, routed.account_id, event.source, event.id, None, digest_of(event, routed.raw), routed.offset,
-            event.time.isoformat(), day, self.version, [], [], [], [], judged=judged,
-        )  # fmt: skip
+    @property
+    def line(self) -> str:
+        """As it is stored: one line of text."""
+        return f"{self.order} {self.kind} {_encode(self.value).decode()}"
 
-    def profile(self, enrolled: Enrolled) -> Profile:
-        """What rules look at, of an enrolment; values that no rule can compare are left out."""
-        values = {name: enrolled.attributes[name] for name in sorted(self.attributes & enrolled.attributes.keys())}
-        attributes = {name: value for name, value in values.items() if isinstance(value, str | int)}
-        listed = enrolled.attributes.get(SEGMENTS, [])
-        segments = [name for name in listed if isinstance(name, str)] if self.segments and isinstance(listed, list) else []
-        birthday = f"{enrolled.birth_date:%m-%d}" if self.birthdays and enrolled.birth_date is not None else None
-        return Profile(enrolled.kind, segments, attributes, birthday)
 
-    def due(self, account_id: str, due: Due, cause: Routed | Posting) -> Posting:
-        """What falls due; `cause` is the event by which it came to light."""
-        key = blake2b(f"due\0{account_id}\0{due.name}".encode(), digest_size=16).hexdigest()
-        moment = midnight(due.day, self.zone)
-        answering = [rule_id for rule_id in self.bonuses.answering(due.trigger, moment, {}) if rule_id in due.rules]
-        return Posting(
-            key, "due", account_id, CLOCK, due.name, None, "", cause.offset, moment.isoformat(), due.day.isoformat(), self.version,
-            [], [], [], [], judged=Judged(trigger=due.trigger, open=answering, quantity=due.quantity),
-        )  # fmt: skip
+class Indexed(NamedTuple):
+    """A fact in an index: `identities` by identity hash, `ties` by member id."""
 
-    def correction(self, cause: Posting, target: Posting, entries: list[Entries], sheet: Sheet) -> Posting:
-        """What `cause`, which came late, changes of what `target` gave."""
-        key = blake2b(f"correction\0{cause.posting_id}\0{target.posting_id}".encode(), digest_size=16).hexdigest()
-        return Posting(
-            key, "correction", target.account_id, cause.source, cause.event_id, target.receipt_id, "", cause.offset, cause.occurred_at,
-            cause.day, target.program_version, [], [], [], entries, reverses_posting=target.posting_id, sheet=sheet,
-        )  # fmt: skip
+    name: Literal["identities", "ties"]
+    subject: str
+    fact: Fact
 
+
+def fact_in(line: str) -> Fact:
+    """The fact that a line holds.
+
+    >>> fact_in(Fact("0000000000000001 " + "0" * 32, "household", "h 1").line).value
+    'h 1'
+    """
+    instant, key, kind, value = line.split(" ", 3)
+    return Fact(f"{instant} {key}", kind, msgspec.json.decode(value))
+
+
+def limit(moment: datetime) -> str:
+    """Sorts behind every fact up to and at `moment`, before all later ones."""
+    return f"{(moment - EPOCH) // timedelta(microseconds=1):0{INSTANT_DIGITS}} {ALL_KEYS}"
+
+
+def subject_of(event: MemberEvent) -> str:
+    """The member that an event is kept with; also its key on the topic `members`."""
+    return event.data.from_ if isinstance(event, MergedEvent | UnmergedEvent) else event.data.member_id
+
+
+def fact_of(event: MemberEvent) -> Fact:
+    """What a sealed event says; a `member` identity needs no index, since it is the member id itself."""
+    order = limit(event.time).removesuffix(ALL_KEYS) + key_of(event)
+    if isinstance(event, EnrolledEvent):
+        said = msgspec.to_builtins(event.data)
+        hashes = [hash_in(identity) for identity in event.data.identities if identity.scheme != "member"]
+        return Fact(order, "enrolled", {**said, "identities": hashes})
+    if isinstance(event, IdentityAddedEvent):
+        identity = event.data.identity
+        return Fact(order, "identity_added", {"identities": [] if identity.scheme == "member" else [hash_in(identity)]})
+    if isinstance(event, HouseholdEvent):
+        return Fact(order, "household", event.data.household_id)
+    if isinstance(event, ConsentEvent):
+        return Fact(order, "consents", dict(event.data.consents))
+    if isinstance(event, ErasedEvent):
+        return Fact(order, "erased", None)
+    return Fact(order, "merged" if isinstance(event, MergedEvent) else "unmerged", event.data.into)
+
+
+def index(member: str, fact: Fact) -> Iterator[Indexed]:
+    """Where else a member's fact is to be found."""
+    if fact.kind in {"enrolled", "identity_added"}:
+        for digest in dict.fromkeys(fact.value["identities"]):
+            yield Indexed("identities", digest, Fact(fact.order, "member", member))
+        if fact.value.get("household_id") is not None:
+            yield Indexed("ties", member, Fact(fact.order, "household", fact.value["household_id"]))
+    elif fact.kind == "household":
+        yield Indexed("ties", member, fact)
+    elif fact.kind in {"merged", "unmerged"}:
+        yield Indexed("ties", member, fact)
+        if fact.value != member:
+            yield Indexed("ties", fact.value, Fact(fact.order, "named", member))
+
+
+def note(facts: list[Fact], fact: Fact) -> Noted:
+    """Adds a fact to those of its subject, which stay in order; the first of an event stands."""
+    for known in facts:
+        if known.key == fact.key:
+            return "same" if known == fact else "other"
+    if fact.kind not in KEPT and any(known.kind == "erased" and fact.order < known.order for known in facts):
+        return "forgotten"
+    insort(facts, fact, key=lambda item: item.order)
+    return "added"
+
+
+def erasable(facts: list[Fact]) -> list[Fact]:
+    """Of a member's facts those that its latest erasure forgets."""
+    erased = max((fact.order for fact in facts if fact.kind == "erased"), default="")
+    return [fact for fact in facts if fact.order < erased and fact.kind not in KEPT]

@@ -16,6 +16,7 @@ its own lot first and what was spent of it moves on to the next, and points give
     balance = sum(credits) - sum(debits) - sum(expired) = sum(lots) - debt                                                          (G4)
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -120,3 +121,25 @@ def expiry_due(holding: Holding, as_of: str | None) -> dict[str, int]:
     dates = sorted(lapsed.keys() | holding.expired.keys())
     due = {day: lapsed.get(day, 0) - holding.expired.get(day, 0) for day in dates}
     return {day: points for day, points in due.items() if points}
+
+
+def sum_of(holdings: Iterable[Units]) -> Units:
+    """What several accounts hold together: sums per date, so that lots settle over all of them.
+
+    >>> sum_of([{"points": Holding({"": 5}, balance=5)}, {"points": Holding({"": 2}, {"2026-05-01": 1}, balance=1)}])["points"].balance
+    6
+    """
+    total: Units = {}
+    for units in holdings:
+        for unit, holding in units.items():
+            there = total.setdefault(unit, Holding())
+            for sums, more in ((there.credits, holding.credits), (there.debits, holding.debits), (there.expired, holding.expired)):
+                for day, points in more.items():
+                    sums[day] = sums.get(day, 0) + points
+            for until, lots in holding.pending.items():
+                pending = there.pending.setdefault(until, {})
+                for expiry, points in lots.items():
+                    pending[expiry] = pending.get(expiry, 0) + points
+            there.holds |= holding.holds
+            there.balance += holding.balance
+    return total

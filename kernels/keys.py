@@ -6,13 +6,22 @@ from typing import get_args
 
 import msgspec
 
-from tillstream.schemas.events import AccountEvent, ActivityEvent, ReceiptEvent, ReturnEvent, SaleEvent, VoidEvent, free_fields
+from tillstream.schemas.events import (
+    AccountEvent,
+    ActivityEvent,
+    MemberEvent,
+    ReceiptEvent,
+    ReturnEvent,
+    SaleEvent,
+    VoidEvent,
+    free_fields,
+)
 
 _encode = msgspec.json.Encoder().encode
 
 # Copying a prepared hash costs a quarter of making one; and processors do SHA-256 in hardware.
 _KEY = sha256(b"receipt\0")
-_DIGESTS = {kind: sha256(kind.__name__.encode() + b"\0") for kind in get_args(AccountEvent)}
+_DIGESTS = {kind: sha256(kind.__name__.encode() + b"\0") for kind in get_args(AccountEvent | MemberEvent)}
 _RECEIPTS = get_args(ReceiptEvent)
 _OWN_IDS = {
     "points.hold": "hold_id",
@@ -35,7 +44,7 @@ def natural_key(source: str, receipt_id: str, *, void: bool = False) -> str:
     return key.hexdigest()[:DIGITS]
 
 
-def key_of(event: AccountEvent) -> str:
+def key_of(event: AccountEvent | MemberEvent) -> str:
     """The natural key of an event: of receipts (source, receipt_id), of others their type, source and id."""
     if isinstance(event, _RECEIPTS):
         return natural_key(event.source, event.data.receipt_id, void=isinstance(event, VoidEvent))
@@ -46,7 +55,7 @@ def key_of(event: AccountEvent) -> str:
     return key.hexdigest()[:DIGITS]
 
 
-def type_of(event: AccountEvent) -> str:
+def type_of(event: AccountEvent | MemberEvent) -> str:
     """The CloudEvents `type`."""
     return event.type if isinstance(event, ActivityEvent) else str(event.__struct_config__.tag)
 
@@ -58,7 +67,7 @@ def sale_key_of(event: AccountEvent) -> str:
     return natural_key(event.source, event.data.receipt_id) if isinstance(event, _RECEIPTS) else key_of(event)
 
 
-def digest_of(event: AccountEvent, raw: bytes = b"") -> str:
+def digest_of(event: AccountEvent | MemberEvent, raw: bytes = b"") -> str:
     """A hash of what the event says: its type and the known fields of `data`; layout, key order and unknown fields do not count.
 
     The free fields of an activity are known ones: they are taken from `raw`, its bytes.
@@ -70,6 +79,6 @@ def digest_of(event: AccountEvent, raw: bytes = b"") -> str:
     return digest.hexdigest()[:DIGITS]
 
 
-def occurred(event: AccountEvent) -> datetime:
+def occurred(event: AccountEvent | MemberEvent) -> datetime:
     """When it happened: a sale or return when it was issued, everything else at the envelope's time."""
     return event.data.issued_at if isinstance(event, SaleEvent | ReturnEvent) else event.time

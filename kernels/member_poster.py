@@ -211,7 +211,7 @@ class MemberPoster(Poster):
             due = earliest(self.family.dues_between(fold.member, fold.member.dues_until, as_of_day(snapshot)))
             if not due:
                 continue
-            first = self.family.member_poster_on(due[0].day).facts.due(account_id, due[0], routed)
+            first = self.family.member_poster_on(due[0].day).occasions.due(account_id, due[0], routed)
             if is_late(first, fold.member.last):
                 yield from self.late_records(first, snapshot, closes=False)
             else:
@@ -249,7 +249,7 @@ class MemberPoster(Poster):
             new = refold.sheets.get(key, Sheet({}, {}))
             if not same_sheet(old[key], new):
                 entries = self.version_of(known[key]).between(known[key], old[key], new, as_of)
-                yield self.facts.correction(late, known[key], entries, new)
+                yield self.occasions.correction(late, known[key], entries, new)
 
     def version_of(self, posting: Posting) -> "MemberPoster":
         """The poster of the version that judged a posting."""
@@ -328,7 +328,7 @@ class MemberPoster(Poster):
         while some := earliest(self.family.dues_between(fold.member, after, fold.as_of)):
             for due in some:
                 judge = self.family.member_poster_on(due.day)
-                posting = judge.facts.due(account_id, due, cause)
+                posting = judge.occasions.due(account_id, due, cause)
                 fold.rules = judge.rules
                 found.append(structs.replace(posting, entries=judge.accruals(fold.bonus(posting), posting)))
             after = fold.member.dues_until

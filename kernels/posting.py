@@ -16,10 +16,10 @@ from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.columns import gather
 from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
-from tillstream.kernels.facts import Facts
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import digest_of, occurred
 from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
+from tillstream.kernels.occasions import Occasions
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.set_aside import held_points, pending_points
@@ -81,7 +81,7 @@ class Poster:
         self.writer = SaleWriter(self.version)
         self.terms: dict[date, DayTerms] = {}
         self.holding_days = holding_days(self.program)
-        self.facts = Facts(self.program, Bonuses(self.program), self.zone, self.version)
+        self.occasions = Occasions(self.program, Bonuses(self.program), self.zone, self.version)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order, each sale's followed by those of what waited for it; the snapshot has everything applied on return."""
@@ -149,7 +149,7 @@ class Poster:
 
     def post_fact(self, routed: Routed, snapshot: Snapshot) -> Outcome:
         """An activity or an enrolment."""
-        posting = self.facts.posting(routed)
+        posting = self.occasions.posting(routed)
         try:
             if (known := snapshot.postings.get(routed.key)) is not None:
                 return self.known_before(routed, known, posting.digest)
@@ -168,7 +168,7 @@ class Poster:
             if (known := snapshot.postings.get(routed.key)) is not None:
                 return self.known_before(routed, known, digest)
             day = event.time.astimezone(self.zone).date()
-            spent = spend(self.program, event, routed.key, account_id, snapshot.units(account_id), day)
+            spent = spend(self.program, event, routed.key, account_id, snapshot.group_units(account_id), day)
             posting = Posting(
                 posting_id=routed.key,
                 kind=POSTING_KINDS[type(event)],
@@ -252,7 +252,7 @@ class Poster:
         sale = event.data
         entries: list[Entries] = []
         if routed.account_id is not None:
-            entries += tender_entries(self.program, sale, snapshot.units(routed.account_id), terms.text)
+            entries += tender_entries(self.program, sale, snapshot.group_units(routed.account_id), terms.text)
         return Posting(
             posting_id=routed.key,
             kind="sale",

@@ -88,7 +88,7 @@ class Refold:
         member = self.fold.member
         while some := earliest(self.versions.dues_between(member, member.dues_until, until)):
             for due in some:
-                posting = self.versions.member_poster_on(due.day).facts.due(self.cause.account_id or "", due, self.cause)
+                posting = self.versions.member_poster_on(due.day).occasions.due(self.cause.account_id or "", due, self.cause)
                 self.judge_by(posting)
                 self.dues[posting.posting_id] = posting
                 self.bonus(posting)

@@ -5,12 +5,12 @@ place only, `Snapshot.record`, which reads nothing but the ledger record: so the
 rebuild end equal (G5).
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 
 from msgspec import Struct
 
-from tillstream.kernels.holdings import NEVER, Holding, Units
+from tillstream.kernels.holdings import NEVER, Holding, Units, sum_of
 from tillstream.kernels.set_aside import note_hold, note_pending
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
 from tillstream.schemas.member_state import Member, Sheet
@@ -33,7 +33,8 @@ class Snapshot:
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
     hold points which expire on it, or are held or pending until then, and may not have held any before; and those for which something is
-    due on the day after.
+    due on the day after. `groups` has the accounts that together are what a member has, by that from which is spent; those of other
+    partitions are in `alias_units`, to be read only.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -46,6 +47,8 @@ class Snapshot:
         self.members: dict[str, Member] = {}
         self.sheets: dict[str, Sheet] = {}
         self.chronicles: dict[str, dict[str, str]] = {}
+        self.groups: Mapping[str, Sequence[str]] = {}
+        self.alias_units: dict[str, Units] = {}
         self.new_expiries: dict[str, set[str]] = {}
         self.changed_accounts: set[str] = set()
         self.new_postings: dict[str, str] = {}
@@ -59,6 +62,13 @@ class Snapshot:
     def units(self, account_id: str) -> Units:
         """The account's holdings; an unknown account holds nothing."""
         return self.accounts.setdefault(account_id, {})
+
+    def group_units(self, account_id: str) -> Units:
+        """What the account's member has in all, for a look only."""
+        group = self.groups.get(account_id)
+        if group is None:
+            return self.units(account_id)
+        return sum_of(self.accounts[name] if name in self.accounts else self.alias_units.get(name, {}) for name in group)
 
     def remember(self, records: Iterable[bytes]) -> None:
         """Takes postings that history recalled, as they were; nothing of it counts as changed."""

@@ -1,7 +1,7 @@
 """What every contender has in common: its process, its arguments, its clock, its result.
 
-In: the command line `--kafka --redis --receipts --program`. Out: one line of JSON on standard output, which `contend` reads. The clock runs from the
-first record that reaches the contender's code to the last one applied: starting up and joining the group do not count.
+In: the command line `--kafka --redis --receipts --program`. Out: one line of JSON on standard output, which `contend` reads. The clock runs
+from the first record that reaches the contender's code to the last one applied: starting up and joining the group do not count.
 """
 
 import argparse

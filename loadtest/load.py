@@ -12,7 +12,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from tillstream.kernels.award import Kernel
 from tillstream.kernels.columns import gather
-from tillstream.kernels.identities import account_of
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.posting import Poster
@@ -68,11 +68,11 @@ def prepare(receipts: int) -> list[Prepared]:
 
 def prepared(receipts: int) -> Iterator[Prepared]:
     """The records one by one, keyed and marked as `identify` does it for cards that nobody enrolled."""
-    key = IDENTITY_KEY.encode()
+    seal = Seal(IDENTITY_KEY.encode())
     for raw in fixed_size(receipts, SEED, LINES):
         event = decode(raw)
         member = event.data.member if isinstance(event, SaleEvent) else None
-        account = account_of(member, key, {}) or ""
+        account = "" if member is None else seal.account_of(member)
         yield Prepared(account, with_account(raw, account))
 
 

@@ -187,7 +187,7 @@ def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
     try:
         if not raw.isascii():
             raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
-        event = _decoded(raw)
+        event = typed(raw)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -224,8 +224,11 @@ def decode_from_outside(raw: bytes) -> Event:
     return event
 
 
-def _decoded(raw: bytes) -> Event:
-    """By the fixed types first: almost every event is a receipt. An activity is told by the type that they do not know."""
+def typed(raw: bytes) -> Event:
+    """The event in bytes that `decode` has checked before.
+
+    By the fixed types first: almost every event is a receipt. An activity is told by the type that they do not know.
+    """
     try:
         event: Event = _decoder.decode(raw)
     except msgspec.ValidationError as error:

@@ -12,7 +12,7 @@ import asyncio
 import uuid
 from collections.abc import Mapping
 
-from tillstream.schemas.programs import Program, Rule
+from tillstream.schemas.programs import Rule
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import keys
 
@@ -50,28 +50,27 @@ class Lease:
 
 
 class BudgetStore:
-    """Leases the budgets of a program's rules."""
+    """Leases the budgets of rules."""
 
-    def __init__(self, client: Redis, program: Program) -> None:
+    def __init__(self, client: Redis) -> None:
         self.client = client
-        self.budgets = {rule.id: rule.cap.budget for rule in program.rules if rule.cap.budget is not None}
 
-    async def lease(self, partition: int, *, whole: bool = False) -> Lease:
-        """A part of each budget, or, `whole` or near an end, all that is left, after waiting for the turn."""
+    async def lease(self, partition: int, budgets: Mapping[str, int], *, whole: bool = False) -> Lease:
+        """A part of each budget (by rule id), or, `whole` or near an end, all that is left, after waiting for the turn."""
         token = uuid.uuid4().hex
-        if not self.budgets:
+        if not budgets:
             return Lease(partition, token, {}, whole=True)
-        arguments = [partition, token, TURN_MS, int(whole), TURNS_FROM, *(part for pair in self.budgets.items() for part in pair)]
+        arguments = [partition, token, TURN_MS, int(whole), TURNS_FROM, *(part for pair in budgets.items() for part in pair)]
         while True:
             answer = await self.client.fcall("tillstream_lease_budgets", 2, BUDGETS, TURN, *arguments)
             if answer != 0:
                 break
             await asyncio.sleep(WAIT_S)
-        return Lease(partition, token, dict(zip(self.budgets, answer[1:], strict=True)), whole=bool(answer[0]))
+        return Lease(partition, token, dict(zip(budgets, answer[1:], strict=True)), whole=bool(answer[0]))
 
     async def settle(self, lease: Lease, *, used: bool = True) -> None:
         """Gives back what a lease did not use; all of it where the batch was not `used`."""
-        if not self.budgets:
+        if not lease.points:
             return
         unused = [(rule_id, points - (lease.used.get(rule_id, 0) if used else 0)) for rule_id, points in lease.points.items()]
         arguments = [lease.partition, lease.token, *(part for pair in unused for part in pair)]
@@ -84,7 +83,9 @@ class BudgetStore:
 
     async def restore_to(self, partition: int, given: Mapping[str, int]) -> None:
         """Makes what a partition took `given`, by rule id; nothing where a rule is not named."""
-        names = dict.fromkeys([*self.budgets, *given])
+        mark = f"|{partition}"
+        taken = [name.decode() for name in await self.client.hkeys(BUDGETS)]
+        names = dict.fromkeys([*given, *(name.removesuffix(mark) for name in taken if name.endswith(mark))])
         if names:
             arguments = [partition, *(part for name in names for part in (name, given.get(name, 0)))]
             await self.client.fcall("tillstream_restore_budgets", 1, BUDGETS, *arguments)

@@ -1,14 +1,13 @@
-"""The directory in Redis: which account an identity leads to, which account every delivery of a receipt goes to, and parked returns.
+"""The directory in Redis: which account every delivery of a receipt goes to, and parked returns; who is who, registry.py has beside it.
 
-    tillstream:members     last offset of `members` that the identity index has
-    {i7}:identities        hash  identity hash -> member id
+    tillstream:members     last offset of `members` that the registry has
     {r7}:claims            hash  natural key of a sale -> account id ('': anonymous)
     {r7}:parked            set   natural keys of sales that returns wait for
     {r7}:parked:<key>      hash  key of a return -> its number, a space, the event
     {r7}:horizon           latest local date, yyyymmdd, of which claims were forgotten
 
-Delivery: a claim is made once and stands; its idempotency key is the sale's natural key. Repeating a claim, an enrolment or a parking
-changes nothing. The directory is a view: identities of the topic `members`, claims of `transactions`, parked returns of `parked`.
+Delivery: a claim is made once and stands; its idempotency key is the sale's natural key. Repeating a claim or a parking changes
+nothing. The directory is a view: the registry of the topic `members`, claims of `transactions`, parked returns of `parked`.
 """
 
 from collections import defaultdict
@@ -17,9 +16,10 @@ from datetime import date
 from typing import Any, Literal, NamedTuple
 
 from tillstream.sinks.redis import SLOTS, Redis
+from tillstream.sinks.registry import RegistryStore
 
 MEMBERS_KEY = "tillstream:members"
-"""The last offset of `members` that the identity index has; not there: the directory was never filled, or has been emptied."""
+"""The last offset of `members` that the registry has; not there: the directory was never filled, or has been emptied."""
 
 CLAIMS_PER_CALL = 2_000
 """Bounds the arguments of one function call."""
@@ -60,36 +60,23 @@ def slot_of(digest: str) -> int:
 
 
 class Directory:
-    """Identities, claims and parked returns, spread over `SLOTS` hash tags."""
+    """Claims and parked returns, spread over `SLOTS` hash tags, and the registry."""
 
     def __init__(self, client: Redis) -> None:
         self.client = client
+        self.registry = RegistryStore(client)
 
-    async def enrolled(self, identities: Iterable[str]) -> dict[str, str]:
-        """The member ids that identity hashes lead to; hashes that nobody enrolled are left out."""
-        slots = by_slot(dict.fromkeys(identities))
-        answers = await self._all(("HMGET", f"{{i{slot}}}:identities", *names) for slot, names in slots.items())
-        return {
-            name: value.decode()
-            for names, values in zip(slots.values(), answers, strict=True)
-            for name, value in zip(names, values, strict=True)
-            if value is not None
-        }
-
-    async def enrol(self, members: Mapping[str, str]) -> None:
-        """Lets identity hashes lead to member ids; the latest enrolment stands."""
-        await self._all(
-            ("HSET", f"{{i{slot}}}:identities", *(part for name in names for part in (name, members[name])))
-            for slot, names in by_slot(members).items()
-        )
+    async def group_of(self, account: str) -> list[str]:
+        """The accounts that together are what a member has, that under which it is shown first (kernels/registry.py)."""
+        return (await self.registry.of_accounts([account])).group_of(account)
 
     async def members_offset(self) -> int | None:
-        """The last offset of `members` that the index has, -1 for none; None: the directory is empty and must be restored."""
+        """The last offset of `members` that the registry has, -1 for none; None: the directory is empty and must be restored."""
         offset = await self.client.get(MEMBERS_KEY)
         return None if offset is None else int(offset)
 
     async def note_members(self, offset: int) -> None:
-        """Notes how far the index has `members`."""
+        """Notes how far the registry has `members`."""
         await self.client.set(MEMBERS_KEY, offset)
 
     async def claim(self, claimings: Mapping[str, Claiming]) -> dict[str, Claim]:

@@ -24,7 +24,7 @@ import structlog
 from clickhouse_connect.driver.client import Client
 
 from tillstream.kernels.keys import digest_of, key_of, sale_key_of
-from tillstream.schemas.events import ReturnEvent, SaleEvent, TypedEvent
+from tillstream.schemas.events import ReturnEvent, SaleEvent, typed
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.schemas.receipts import Line, ReturnLine
 from tillstream.sinks.archive import ARCHIVE_COLUMNS, KEY_BYTES, archive_row, key_bytes, sale_of
@@ -79,7 +79,6 @@ Rows = dict[str, list[tuple[Any, ...]]]
 """Rows by table."""
 
 _log = structlog.get_logger(__name__)
-_decoder = msgspec.json.Decoder(TypedEvent)
 
 
 class History:
@@ -158,7 +157,7 @@ def token_of(topic: str, partition: int, block: Sequence[Record]) -> str:
 
 def add_transaction(rows: Rows, partition: int, offset: int, value: bytes) -> None:
     """Adds the row of a sale or return."""
-    event = _decoder.decode(value)
+    event = typed(value)
     if isinstance(event, SaleEvent | ReturnEvent):
         rows.setdefault("receipts_log", []).append(receipt_row(event, partition, offset))
 

@@ -197,6 +197,40 @@ local function restore_budgets(keys, args)
   return 1
 end
 
+-- Adds a fact to its subject (kernels/facts.py): KEYS a hash; ARGV: the subject, the line. A line begins with 16 digits of the instant, a
+-- space and 32 digits of the event's key; a subject's lines are kept in order, the first one of an event stands. Gives, as a number, what
+-- became of it: 0 added, 1 the same was there, 2 another one of the event was there, 3 it is older than the subject's erasure.
+local KEPT = {merged = true, unmerged = true, erased = true}
+
+local function note_fact(keys, args)
+  local key, subject, line = keys[1], args[1], args[2]
+  local lines = {}
+  local kept = KEPT[string.match(line, '^%S+ %S+ (%S+)')]
+  local forgotten = false
+  for known in string.gmatch(redis.call('HGET', key, subject) or '', '[^\n]+') do
+    if string.sub(known, 18, 49) == string.sub(line, 18, 49) then return known == line and 1 or 2 end
+    if not kept and string.find(known, '^%S+ %S+ erased ') and string.sub(line, 1, 49) < string.sub(known, 1, 49) then forgotten = true end
+    lines[#lines + 1] = known
+  end
+  if forgotten then return 3 end
+  lines[#lines + 1] = line
+  table.sort(lines)
+  redis.call('HSET', key, subject, table.concat(lines, '\n'))
+  return 0
+end
+
+-- Forgets facts of a subject: KEYS a hash; ARGV: the subject, the lines. Gives how many are left.
+local function drop_facts(keys, args)
+  local dropped, lines = {}, {}
+  for at = 2, #args do dropped[args[at]] = true end
+  for known in string.gmatch(redis.call('HGET', keys[1], args[1]) or '', '[^\n]+') do
+    if not dropped[known] then lines[#lines + 1] = known end
+  end
+  if #lines == 0 then redis.call('HDEL', keys[1], args[1])
+  else redis.call('HSET', keys[1], args[1], table.concat(lines, '\n')) end
+  return #lines
+end
+
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
 local function version() return 2 end
 
@@ -212,3 +246,5 @@ redis.register_function('tillstream_unpark', unpark)
 redis.register_function('tillstream_lease_budgets', lease_budgets)
 redis.register_function('tillstream_settle_budgets', settle_budgets)
 redis.register_function('tillstream_restore_budgets', restore_budgets)
+redis.register_function('tillstream_note_fact', note_fact)
+redis.register_function('tillstream_drop_facts', drop_facts)

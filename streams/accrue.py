@@ -1,7 +1,7 @@
 """transactions -> ledger -> Redis: events become points (DESIGN.md §3). The ledger is the write-ahead log; per batch of one partition:
 
-(1) read the state that the batch names, in one round trip;
-(2) judge it with the kernels;
+(1) read the state that the batch names, in one round trip; where points are spent, what else their member has (groups.py);
+(2) judge it with the kernels, on a lease of the rules' budgets (sinks/budgets.py);
 (3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
     broker has them;
 (4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition;
@@ -12,7 +12,8 @@ known and skipped. Two workers that both believe they own the partition: (3) fen
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from time import time
 from typing import NamedTuple
 
@@ -25,8 +26,10 @@ from tillstream.kernels.posting import record_in
 from tillstream.kernels.routed import Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, SpendingEvent, TickEvent, decode
-from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Standing, StateStore
+from tillstream.sinks.budgets import BudgetStore
+from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Loaded, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
+from tillstream.streams.groups import Groups
 from tillstream.streams.identify import as_sent, deadletter, with_account
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
@@ -48,14 +51,28 @@ class Fetched(NamedTuple):
         return self.messages[bisect_left(self.messages, offset, key=lambda message: message.offset() or 0)]
 
 
+class Judged(NamedTuple):
+    """A batch judged: the snapshot with all applied, where the partition stood, the outcomes, and what history must be asked first."""
+
+    snapshot: Snapshot
+    standing: Standing
+    outcomes: list[Outcome]
+    old: list[Routed]
+
+
 class Accrue:
     """Posts batches of one partition after another; several partitions may be in progress at once."""
 
-    def __init__(self, poster: Posters, state: StateStore, writer: Writer, stats: Stats) -> None:
+    def __init__(
+        self, poster: Posters, state: StateStore, writer: Writer, stats: Stats, groups: Groups, budgets: BudgetStore
+    ) -> None:
         self.poster = poster
         self.state = state
         self.writer = writer
         self.stats = stats
+        self.groups = groups
+        self.budgets = budgets
+        self.groups = groups
 
     async def post(self, fetched: Fetched) -> None:
         """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
@@ -71,13 +88,11 @@ class Accrue:
         await self.post_receipts(fetched, receipts, letters, fetched.messages[-1].offset() or 0)
 
     async def post_receipts(self, fetched: Fetched, batch: list[Routed], letters: list[Record], until: int) -> None:
-        """Receipts, up to source offset `until`; nothing where the partition stands there already."""
-        snapshot, standing = await self.state.load(fetched.partition, batch)  # (1)
-        if until <= standing.offset:
+        """All but ticks, up to source offset `until`; nothing where the partition stands there already."""
+        judged = await self.judge(fetched.partition, lambda: self.state.load(fetched.partition, batch), batch, until)  # (1) (2)
+        if judged is None:
             return
-        batch, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
-        await self.load_chronicles(fetched.partition, batch, snapshot)
-        outcomes = self.poster.post(batch, snapshot)  # (2)
+        snapshot, standing, outcomes, old = judged
         following = [*followers(outcomes, fetched), *refusals(outcomes, fetched), *recalls(old, fetched)]
         # Before the ledger: without transactions a crash in between repeats what follows, and its key tells; it is never missing.
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
@@ -85,6 +100,26 @@ class Accrue:
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
         now_ms = round(time() * 1000)
         self.stats.count(outcomes, [now_ms - message.timestamp()[1] for message in fetched.messages[: len(batch)]])
+
+    async def judge(
+        self, partition: int, load: Callable[[], Awaitable[Loaded]], batch: Sequence[Routed], until: int | None = None
+    ) -> Judged | None:
+        """Steps (1) and (2); None where the partition stands at `until`. Once more, from the beginning, where a lease was short."""
+        self.state.with_members = self.poster.looks_at_members
+        for whole in (False, True):
+            snapshot, standing = await load()
+            if until is not None and until <= standing.offset:
+                return None
+            ready, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
+            await self.groups.join(snapshot, ready)
+            await self.load_chronicles(partition, ready, snapshot)
+            lease = await self.budgets.lease(partition, self.poster.budget_limits, whole=whole)
+            self.poster.budgets = lease
+            outcomes = self.poster.post(await self.groups.told(ready), snapshot)
+            await self.budgets.settle(lease, used=not lease.short)
+            if not lease.short:
+                break
+        return Judged(snapshot, standing, outcomes, old)
 
     async def load_chronicles(self, partition: int, batch: Sequence[Routed], snapshot: Snapshot) -> None:
         """Completes step (1) for accounts that have an event which came late."""
@@ -103,9 +138,12 @@ class Accrue:
             return
         dates, accounts = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
         for first in range(0, len(accounts), TICK_ACCOUNTS_MAX):
-            snapshot, standing = await self.state.load_keys(partition, accounts[first : first + TICK_ACCOUNTS_MAX], (), (), ())
-            await self.load_chronicles(partition, [tick], snapshot)
-            records = list(ledger_records(partition, self.poster.post([tick], snapshot)))
+            some = accounts[first : first + TICK_ACCOUNTS_MAX]
+            judged = await self.judge(partition, partial(self.state.load_keys, partition, some, (), (), ()), [tick])
+            if judged is None:
+                continue
+            snapshot, standing, outcomes, _ = judged
+            records = list(ledger_records(partition, outcomes))
             if records:
                 after = await self.append(fetched, records, standing, None)
                 await self.state.apply(partition, snapshot, standing, after)

@@ -89,7 +89,7 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
 
     @app.timer(interval=SLIDE_EVERY_S)  # type: ignore[untyped-decorator]
     async def slide_window() -> None:
-        if runtime.started:
+        if runtime.started and not runtime.posters.looks_at_members:  # Judging an account again takes all of its postings.
             for partition in {tp.partition for tp in app.consumer.assignment() if tp.topic == TRANSACTIONS}:
                 await runtime.window.slide(partition, datetime.now(UTC).date())
 

@@ -1,51 +1,127 @@
-"""members -> Redis: identities lead to their members. Enrolments may also arrive on pos.receipts; `identify` passes them on to here.
+"""members -> Redis, transactions: who is who. Member events may also arrive on pos.receipts; `identify` passes them on to here.
 
-Delivery: at least once; repeating an enrolment changes nothing.
+A batch goes through these steps, in this order:
+
+(1) decode; what is no member event becomes a dead letter;
+(2) note what the events say, by member and in the indexes (sinks/registry.py);
+(3) append: enrolments, to their accounts, where rules look at them; dead letters for what contradicts an earlier event, and for merges
+    that close a cycle; and of each member that an event was about one record with all that is known of it, which takes the place of the
+    events themselves once the broker compacts the topic (schemas/registrations.py);
+(4) acknowledge.
+
+Delivery: at least once; the idempotency key is the event's natural key.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+import msgspec
 from confluent_kafka import Message
 
-from tillstream.kernels.identities import identity_hash
-from tillstream.schemas.events import EnrolledEvent, IdentityAddedEvent, Malformed, decode
+from tillstream.kernels.facts import Fact, Noted, fact_in, fact_of, subject_of
+from tillstream.kernels.identities import Seal
+from tillstream.kernels.registry import circular_merge
+from tillstream.kernels.sealing import seal_event
+from tillstream.schemas.events import EnrolledEvent, Malformed, MemberEvent, MergedEvent, decode
+from tillstream.schemas.members import Enrolled
+from tillstream.schemas.receipts import Identity
+from tillstream.schemas.registrations import Known, decode_known, encode_known
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.writer import Record, Writer
-from tillstream.streams.identify import deadletter
+from tillstream.streams.identify import deadletter, with_account
+from tillstream.streams.topics import MEMBERS, TRANSACTIONS
+
+_encode = msgspec.json.encode
+
+
+class Said(NamedTuple):
+    """What one record says of one member; `event` is None where it is a record of our own."""
+
+    member: str
+    facts: list[Fact]
+    event: MemberEvent | None
 
 
 class Enrol:
-    """Keeps the identity index."""
+    """Keeps the registry."""
 
-    def __init__(self, directory: Directory, writer: Writer, identity_key: str) -> None:
+    def __init__(self, directory: Directory, writer: Writer, seal: Seal) -> None:
         self.directory = directory
         self.writer = writer
-        self.identity_key = identity_key
+        self.seal = seal
 
     async def enrol(self, messages: Sequence[Message]) -> None:
-        """Takes one batch of member events; what is none goes to `deadletter`."""
-        members: dict[str, str] = {}
-        letters: list[Record] = []
+        """Takes one batch of member events through the steps of the module."""
+        said: list[tuple[Said, Message]] = []
+        records: list[Record] = []
         for message in messages:
             try:
-                members |= identities_of(message.value() or b"", self.identity_key)
+                if raw := message.value():  # Without one it is a tombstone.
+                    said.append((said_in(raw, self.seal), message))
             except Malformed as problem:
-                letters.append(deadletter(problem, message))
-        await self.directory.enrol(members)
-        if letters:
-            await self.writer.append(letters)
+                records.append(deadletter(problem, message))  # (1)
+        noted = await self.directory.registry.note([(item.member, fact) for item, _ in said for fact in item.facts])  # (2)
+        places = iter(noted)
+        outcomes = [(item, message, [next(places) for _ in item.facts]) for item, message in said]
+        events = [(item, message, statuses[0]) for item, message, statuses in outcomes if item.event is not None]
+        if events:
+            records += [deadletter(conflict(item), message) for item, message, status in events if status == "other"]
+            records += await self.circular(events)
+            records += await self.enrolments([(item, message) for item, message, status in events if status in {"added", "same"}])
+            records += await self.known(item.member for item, _, _ in events)
+        await self.writer.append(records)  # (3)
         if messages:
             await self.directory.note_members(messages[-1].offset() or 0)
 
+    async def circular(self, events: Sequence[tuple[Said, Message, Noted]]) -> list[Record]:
+        """Dead letters for merges that close a cycle, by what is known now; they are noted, and count if an earlier unmerge still comes."""
+        merges = [
+            (item.event, item.facts[0].order, message)
+            for item, message, status in events
+            if isinstance(item.event, MergedEvent) and status != "other"
+        ]
+        registry = await self.directory.registry.of_accounts(subject_of(event) for event, _, _ in merges)
+        refused = registry.merges().refused
+        return [deadletter(circular_merge(event), message) for event, order, message in merges if order in refused]
 
-def identities_of(raw: bytes, identity_key: str) -> dict[str, str]:
-    """What a member event says of identities: from their hashes to the member id.
+    async def enrolments(self, events: Sequence[tuple[Said, Message]]) -> list[Record]:
+        """Enrolments on their way to the accounts of their members."""
+        enrolled = [(item.event, message) for item, message in events if isinstance(item.event, EnrolledEvent)]
+        registry = await self.directory.registry.of_identities(Identity("member", event.data.member_id) for event, _ in enrolled)
+        accounts = [registry.account_at(Identity("member", event.data.member_id), event.time) for event, _ in enrolled]
+        return [
+            Record(TRANSACTIONS, account.encode(), with_account(announced(event), account), timestamp_ms=message.timestamp()[1])
+            for (event, message), account in zip(enrolled, accounts, strict=True)
+        ]
+
+    async def known(self, members: Iterable[str]) -> list[Record]:
+        """All that is known of members, one record each."""
+        facts = await self.directory.registry.facts("members", members)
+        return [
+            Record(MEMBERS, member.encode(), encode_known(Known(member, [fact.line for fact in there])))
+            for member, there in facts.items()
+        ]
+
+
+def said_in(raw: bytes, seal: Seal) -> Said:
+    """What a record of the topic says.
 
     Raises:
         Malformed: it is no member event.
     """
+    if (known := decode_known(raw)) is not None:
+        return Said(known.member_id, [fact_in(line) for line in known.facts], None)
     event = decode(raw)
-    if not isinstance(event, EnrolledEvent | IdentityAddedEvent):
+    if not isinstance(event, MemberEvent):
         raise Malformed("misplaced", "$.type", "only member events belong on the topic `members`")
-    identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
-    return {identity_hash(identity, identity_key.encode()): event.data.member_id for identity in identities}
+    sealed, _ = seal_event(event, raw, seal)
+    return Said(subject_of(sealed), [fact_of(sealed)], sealed)  # type: ignore[arg-type]
+
+
+def announced(event: EnrolledEvent) -> bytes:
+    """An enrolment as an account is told of it: that it happened. What it says of a person stays where an erasure finds it."""
+    return _encode(msgspec.structs.replace(event, data=Enrolled(member_id=event.data.member_id, kind=event.data.kind)))
+
+
+def conflict(item: Said) -> Malformed:
+    return Malformed("conflict", "$.data", f"an event of member {item.member!r} is known with other data")

@@ -2,8 +2,8 @@
 
 A batch goes through these steps, in this order:
 
-(1) decode; bad events become dead letters;
-(2) look up identities, one round trip;
+(1) decode; bad events become dead letters; personal values give way to their keyed hashes (kernels/sealing.py);
+(2) look up to which account each identity belonged when the event occurred (kernels/registry.py), two round trips;
 (3) claim sales, and what spends points, for their accounts, and find the accounts of what returns and voids name: every delivery of an
     event goes where its first one went, whatever has become of the card since, so that the account's partition sees each repeat (G2);
 (4) a return whose sale is not known is parked, in Redis and on `parked`; a sale that somebody is parked for brings them along; what is
@@ -21,17 +21,20 @@ import msgspec
 from confluent_kafka import Message
 from msgspec import UnsetType
 
-from tillstream.kernels.identities import account_of, identity_hash
+from tillstream.kernels.facts import subject_of
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import digest_of, key_of, occurred, sale_key_of
+from tillstream.kernels.sealing import seal_event
 from tillstream.schemas.deadletter import encode_deadletter
 from tillstream.schemas.events import (
+    ROUTED_BYTES_MAX,
     AccountEvent,
+    ActivityEvent,
     AdjustEvent,
-    EnrolledEvent,
     Event,
     HoldEvent,
-    IdentityAddedEvent,
     Malformed,
+    MemberEvent,
     ReceiptEvent,
     RedeemEvent,
     ReleaseEvent,
@@ -69,15 +72,15 @@ class Arrived(NamedTuple):
 class Identify:
     """Routes batches of till events."""
 
-    def __init__(self, directory: Directory, writer: Writer, identity_key: str, partitions: int) -> None:
+    def __init__(self, directory: Directory, writer: Writer, seal: Seal, partitions: int) -> None:
         self.directory = directory
         self.writer = writer
-        self.identity_key = identity_key.encode()
+        self.seal = seal
         self.partitions = partitions
 
     async def route(self, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module; on return everything is appended."""
-        arrived, letters = decode_batch(messages)  # (1)
+        arrived, letters = decode_batch(messages, self.seal)  # (1)
         await self.forward(arrived, letters)
 
     async def forward(self, arrived: Sequence[Arrived], records: list[Record], *, history_asked: bool = False) -> None:
@@ -97,6 +100,8 @@ class Identify:
         for a, named in zip(arrived, accounts, strict=True):
             if isinstance(a.event, SpendingEvent):
                 records.append(self.spending(a, named, claims, history_asked))
+            elif isinstance(a.event, ActivityEvent):
+                records.append(transaction(a, named[0] or ""))
             elif isinstance(a.event, SaleEvent):
                 records.extend(self.sale(a, claims[key_of(a.event)], parked, history_asked))
             elif isinstance(a.event, ReturnEvent | VoidEvent):
@@ -113,7 +118,7 @@ class Identify:
             yield recall_record(a)
             return
         yield transaction(a, claim.account, "" if history_asked else None)
-        late = [Arrived(decode(raw), raw, a.timestamp_ms) for raw in parked.get(key_of(a.event), {}).values()]  # type: ignore[arg-type]
+        late = [Arrived(decode(raw, ROUTED_BYTES_MAX), raw, a.timestamp_ms) for raw in parked.get(key_of(a.event), {}).values()]  # type: ignore[arg-type]
         late.sort(key=lambda item: (occurred(item.event), key_of(item.event)))  # type: ignore[arg-type]
         for item in late:
             yield transaction(item, claim.account)
@@ -125,7 +130,7 @@ class Identify:
         return parked_record(a) if found.where == "parked" else recall_record(a)
 
     def spending(self, a: Arrived, named: Sequence[str | None], claims: dict[str, Claim], history_asked: bool) -> Record:
-        """What spends points goes to the account that it was claimed for; a transfer is told the receiver's."""
+        """What spends points goes to the account that it was claimed for; a transfer is told the receiver's, if they are together."""
         event: SpendingEvent = a.event  # type: ignore[assignment]
         recalled = "" if history_asked else None
         if isinstance(event, TransferredEvent):
@@ -134,44 +139,47 @@ class Identify:
         if account is None:
             return recall_record(a)
         if isinstance(event, TransferEvent):
-            return transaction(a, account, recalled, receiver_attribute(named[1] if self.together(account, named[1]) else None))
+            return transaction(a, account, recalled, receiver_attribute(named[1]))
         return transaction(a, account, recalled)
 
-    def together(self, giver: str, receiver: str | None) -> bool:
-        """Whether points may move between two accounts: here, those of one person."""
-        return giver == receiver
-
     async def accounts(self, arrived: Sequence[Arrived]) -> list[list[str | None]]:
-        """Per event the accounts of the identities that it names: a sale's (None: anonymous), or a spender's and a receiver's."""
+        """Per event the accounts of the identities that it names at its time: a sale's (None: anonymous), or a spender's and a receiver's.
+
+        A transfer's receiver is None where the two are not of one household.
+        """
         named = [identities_of(a.event) for a in arrived]
-        digests = {identity_hash(m, self.identity_key) for some in named for m in some if m is not None and m.scheme != "member"}
-        enrolled = await self.directory.enrolled(digests)
-        return [[account_of(member, self.identity_key, enrolled) for member in some] for some in named]
+        registry = await self.directory.registry.of_identities(member for some in named for member in some if member is not None)
+        return [
+            [None if member is None else registry.account_at(member, occurred(a.event)) for member in some]  # type: ignore[arg-type]
+            if not isinstance(a.event, TransferEvent)
+            else list(registry.transfer_of(a.event))
+            for a, some in zip(arrived, named, strict=True)
+        ]
 
     def everywhere(self, a: Arrived) -> Iterator[Record]:
-        """A tick goes to every partition; an enrolment goes to `members`, where it belongs."""
+        """A tick goes to every partition; a member event goes to `members`, where it belongs."""
         if isinstance(a.event, TickEvent):
             for partition in range(self.partitions):
                 yield Record(TRANSACTIONS, None, with_account(a.raw, None), partition, a.timestamp_ms)
-        elif isinstance(a.event, EnrolledEvent | IdentityAddedEvent):
-            yield Record(MEMBERS, a.event.data.member_id.encode(), a.raw)
+        elif isinstance(a.event, MemberEvent):
+            yield Record(MEMBERS, subject_of(a.event).encode(), a.raw)
 
 
 def identities_of(event: Event) -> list[Identity | None]:
     """The identities whose accounts an event is about; of returns and voids, their sale's account is looked up instead."""
     if isinstance(event, TransferEvent):
         return [event.data.member, event.data.to]
-    return [event.data.member] if isinstance(event, CLAIMED) else []
+    return [event.data.member] if isinstance(event, CLAIMED | ActivityEvent) else []
 
 
-def decode_batch(messages: Sequence[Message]) -> tuple[list[Arrived], list[Record]]:
-    """What decoded, in order, and dead letters for the rest."""
+def decode_batch(messages: Sequence[Message], seal: Seal) -> tuple[list[Arrived], list[Record]]:
+    """What decoded, sealed, in order, and dead letters for the rest."""
     arrived: list[Arrived] = []
     letters: list[Record] = []
     for message in messages:
         raw = message.value() or b""
         try:
-            arrived.append(Arrived(decode_from_outside(raw), raw, message.timestamp()[1]))
+            arrived.append(Arrived(*seal_event(decode_from_outside(raw), raw, seal), message.timestamp()[1]))
         except Malformed as problem:
             letters.append(deadletter(problem, message))
     return arrived, letters

@@ -1,4 +1,4 @@
-"""Redis from Kafka, from nothing: balances from the ledger, claims from `transactions`, identities from `members`, parked returns (G5)."""
+"""Redis from Kafka, from nothing: balances from `ledger`, claims from `transactions`, the registry from `members`, parked returns (G5)."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -8,12 +8,15 @@ from typing import Any
 
 from confluent_kafka import Message
 
+from tillstream.kernels.facts import Fact, index
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import sale_key_of
-from tillstream.schemas.events import ROUTED_BYTES_MAX, EnrolledEvent, IdentityAddedEvent, Malformed, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, decode
 from tillstream.sinks.directory import MEMBERS_KEY, Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
+from tillstream.sinks.registry import KEYS
 from tillstream.sinks.state import StateStore, tag
-from tillstream.streams.enrol import identities_of
+from tillstream.streams.enrol import said_in
 from tillstream.streams.identify import CLAIMED
 from tillstream.streams.recovery import Recovery, read_topic
 from tillstream.streams.topics import MEMBERS, PARKED, TRANSACTIONS
@@ -24,11 +27,11 @@ ROWS_MAX = 2_000
 DELETE_MAX = 500
 
 
-async def rebuild(client: Redis, kafka: Mapping[str, Any], partitions: int, identity_key: str) -> dict[str, int]:
+async def rebuild(client: Redis, kafka: Mapping[str, Any], partitions: int, seal: Seal) -> dict[str, int]:
     """Empties our keys and fills them again; the number of accounts, ledger records, claims and identities."""
     await empty(client, partitions)
     state = StateStore(client)
-    counts = await restore_directory(Directory(client), kafka, partitions, identity_key)
+    counts = await restore_directory(Directory(client), kafka, partitions, seal)
     recovery = Recovery(state, kafka)
     for partition in range(partitions):
         await recovery.recover(partition)
@@ -37,9 +40,9 @@ async def rebuild(client: Redis, kafka: Mapping[str, Any], partitions: int, iden
     return {"accounts": accounts, "records": records, **counts}
 
 
-async def restore_directory(directory: Directory, kafka: Mapping[str, Any], partitions: int, identity_key: str) -> dict[str, int]:
-    """Identities, claims and parked returns; a worker that finds none of them does it before it takes any record."""
-    identities = await enrol_all(directory, kafka, identity_key)
+async def restore_directory(directory: Directory, kafka: Mapping[str, Any], partitions: int, seal: Seal) -> dict[str, int]:
+    """The registry, claims and parked returns; a worker that finds none of them does it before it takes any record."""
+    identities = await enrol_all(directory, kafka, seal)
     claims = sum([await claim_all(directory, kafka, partition, 0) for partition in range(partitions)])
     await park_all(directory, kafka)
     # The agent takes `members` from its beginning once more, which changes nothing: it may have grown since.
@@ -49,23 +52,35 @@ async def restore_directory(directory: Directory, kafka: Mapping[str, Any], part
 
 async def empty(client: Redis, partitions: int) -> None:
     """Deletes our keys and no others."""
-    ours = [MEMBERS_KEY, "{i*}:identities", "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]
+    ours = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS), "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]
     for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), *ours]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)
 
 
-async def enrol_all(directory: Directory, kafka: Mapping[str, Any], identity_key: str) -> int:
-    """The identity index from `members`."""
-    enrolled = 0
-    async for rows in batches(read_topic(kafka, MEMBERS, 0, 0)):
-        identities: dict[str, str] = {}
-        for raw in rows:
-            if isinstance(decode(raw), EnrolledEvent | IdentityAddedEvent):
-                identities |= identities_of(raw, identity_key)
-        await directory.enrol(identities)
-        enrolled += len(identities)
-    return enrolled
+async def enrol_all(directory: Directory, kafka: Mapping[str, Any], seal: Seal) -> int:
+    """The registry from `members`; the number of identities that it knows."""
+    identities: set[str] = set()
+    messages = in_thread(read_topic(kafka, MEMBERS, 0, 0))
+    while facts := [fact async for fact in some_facts(messages, seal)]:
+        await directory.registry.note(facts)
+        identities |= {entry.subject for member, fact in facts for entry in index(member, fact) if entry.name == "identities"}
+    return len(await directory.registry.facts("identities", identities))
+
+
+async def some_facts(messages: AsyncIterator[Message], seal: Seal) -> AsyncIterator[tuple[str, Fact]]:
+    """Facts by member, of the next `ROWS_MAX` messages that say any; what is no member event is in `deadletter` already."""
+    rows = 0
+    async for message in messages:
+        try:
+            said = said_in(message.value() or b"", seal)
+        except Malformed:
+            continue
+        for fact in said.facts:
+            yield said.member, fact
+        rows += 1
+        if rows == ROWS_MAX:
+            return
 
 
 async def claim_all(directory: Directory, kafka: Mapping[str, Any], partition: int, first: int) -> int:

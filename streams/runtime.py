@@ -5,7 +5,9 @@ import asyncio
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
+from tillstream.kernels.identities import Seal
 from tillstream.sinks.archive import Archive
+from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
@@ -15,6 +17,7 @@ from tillstream.sinks.state import StateStore
 from tillstream.sinks.writer import Writer
 from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
+from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
 from tillstream.streams.programs import Programs
@@ -36,6 +39,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     redis: str
     clickhouse: str
     identity_key: str
+    phone_region: str
     partitions: int
     session_ms: int
     poll_interval_ms: int
@@ -49,6 +53,7 @@ class Runtime:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        self.seal = Seal(settings.identity_key.encode(), settings.phone_region)
         self.kafka = {"bootstrap.servers": settings.kafka}
         self.starting = asyncio.Lock()
         self.started = False
@@ -68,7 +73,7 @@ class Runtime:
         self.state, self.directory = StateStore(self.redis), Directory(self.redis)
         self.routes = Writer(self.kafka)
         await self.routes.start()
-        self.identify = Identify(self.directory, self.routes, settings.identity_key, settings.partitions)
+        self.identify = Identify(self.directory, self.routes, self.seal, settings.partitions)
 
     async def stop(self) -> None:
         """Ends after the appends in progress."""
@@ -89,20 +94,23 @@ class PointsRuntime(Runtime):
     async def connect(self) -> None:
         await super().connect()
         settings = self.settings
-        self.state.with_members = self.with_members
         self.ledger = Writer(self.kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.ledger.start()
         if await self.directory.members_offset() is None:
-            await restore_directory(self.directory, self.kafka, settings.partitions, settings.identity_key)
+            await restore_directory(self.directory, self.kafka, settings.partitions, self.seal)
         self.recovery = Recovery(self.state, self.kafka)
-        self.enrol = Enrol(self.directory, self.routes, settings.identity_key)
-        self.accrue = Accrue(await self.programs.start(), self.state, self.ledger, self.stats)
+        self.enrol = Enrol(self.directory, self.routes, self.seal)
+        groups = Groups(self.directory.registry, self.state, settings.partitions)
+        self.budgets = BudgetStore(self.redis)
+        self.posters = await self.programs.start()
+        self.accrue = Accrue(self.posters, self.state, self.ledger, self.stats, groups, self.budgets)
         self.window = Window(self.state, self.directory, settings.receipt_window_days)
 
     async def recover(self, partition: int) -> int:
         """Brings Redis up to the ledger and to the claims of one partition; gives the source offset to go on from."""
         before = await self.state.standing(partition)
         go_on = await self.recovery.recover(partition)
+        await self.budgets.restore(partition)
         await claim_all(self.directory, self.kafka, partition, before.offset + 1)
         return go_on
 

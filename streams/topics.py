@@ -2,7 +2,7 @@
 
     topic         key                     value                                     partitions
     pos.receipts  any                     events of tills (DESIGN.md §4)            `partitions`
-    members       member id               enrolments, identities; compacted         1
+    members       member id               member events; what is known; compacted   1
     transactions  account id              events with `accountid`                   `partitions`, never changed
     ledger        account id              ledger records                            as transactions, number for number
     programs      program id/version      published programs, whole; compacted      1
@@ -38,6 +38,9 @@ ANSWER_S = 15.0
 KEPT = {"retention.ms": "-1"}
 COMPACTED = {"cleanup.policy": "compact"}
 
+MEMBERS_COMPACTED = COMPACTED | {"max.compaction.lag.ms": "86400000"}
+"""What a member event said in clear, and what an erasure forgets, is gone in a day; else brokers let it stand until a segment is full."""
+
 
 @dataclass(frozen=True)
 class TopicSpec:
@@ -52,7 +55,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
     """All topics of an installation; the ledger and what it was made from are kept for ever."""
     return [
         TopicSpec(RECEIPTS, partitions, {"max.message.bytes": str(RECORD_BYTES_MAX)}),
-        TopicSpec(MEMBERS, 1, COMPACTED),
+        TopicSpec(MEMBERS, 1, MEMBERS_COMPACTED),
         TopicSpec(TRANSACTIONS, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(LEDGER, partitions, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(PROGRAMS, 1, COMPACTED),

@@ -5,7 +5,7 @@ from collections import Counter
 
 from tests.oracle import Outcome
 from tests.oracle.facts import Event
-from tillstream.kernels.identities import account_of
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.ledger import Entry
 from tillstream.schemas.program_file import parse_program
@@ -44,6 +44,6 @@ def account_names(events: list[Event]) -> dict[str, str]:
     found = [event["data"].get("member") for event in events] + [event["data"].get("to") for event in events]
     texts = {(identity["scheme"], identity["value"]) for identity in found if identity}
     return {
-        account_of(Identity(scheme, value), IDENTITY_KEY, {}) or "": value if scheme == "member" else f"{scheme}:{value}"
+        Seal(IDENTITY_KEY).account_of(Identity(scheme, value)): value if scheme == "member" else f"{scheme}:{value}"
         for scheme, value in texts
     }

@@ -4,11 +4,13 @@ In: `stage(folder)` starts the embedded broker and Redis, `Stage(config, redis)`
 Redis hold when everything that was sent has been worked off, in a form that compares with `Simulation` and with itself.
 """
 
+import asyncio
 import os
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,15 @@ from tillstream.embedded.broker import Broker
 from tillstream.embedded.redis import Redis
 from tillstream.installation import WorkerProcess
 from tillstream.kernels.holdings import Units
+from tillstream.kernels.identities import Seal
+from tillstream.kernels.sealing import seal_event
 from tillstream.schemas.deadletter import DeadLetter, DeadLetterRecord
+from tillstream.schemas.events import decode
 from tillstream.schemas.ledger import Posting, Waiting, decode_record
 from tillstream.schemas.program_file import Versioned, parse_program
 from tillstream.simulate import IDENTITY_KEY, Simulation
+from tillstream.sinks.redis import connect
+from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.state import read_standing
 from tillstream.sinks.writer import PRODUCER
 from tillstream.sources import generated
@@ -221,7 +228,18 @@ class Stage:
 
     def balances(self) -> dict[str, Any]:
         """Accounts in the form of `Simulation.result()`."""
-        return standing_of(self.state(), self.as_of())
+        return standing_of(self.state(), self.as_of(), self.groups())
+
+    def groups(self) -> dict[str, list[str]]:
+        """The accounts that belong together, as the registry in Redis has it."""
+
+        async def asked() -> dict[str, list[str]]:
+            async with connect(self.config.redis) as client:
+                accounts = [name.decode() for p in range(PARTITIONS) for name in await client.hkeys(f"{{p{p}}}:accounts")]
+                return (await RegistryStore(client).of_accounts(accounts)).groups()
+
+        with ThreadPoolExecutor(1) as thread:  # A test may be in an event loop of its own.
+            return thread.submit(asyncio.run, asked()).result()
 
     def as_of(self) -> str | None:
         """The latest tick that every partition has seen."""
@@ -230,9 +248,10 @@ class Stage:
         return min(dates).decode() or None
 
 
-def standing_of(state: dict[str, Any], as_of: str | None) -> dict[str, Any]:
+def standing_of(state: dict[str, Any], as_of: str | None, groups: Mapping[str, list[str]]) -> dict[str, Any]:
     """Redis' accounts as a simulation prints them: what holds nothing is left out."""
     simulation = Simulation(program())
+    simulation.snapshot.groups = groups
     simulation.snapshot.as_of = as_of
     for name, units in state.items():
         _, kind, account_id = name.split(" ", 2)
@@ -243,9 +262,9 @@ def standing_of(state: dict[str, Any], as_of: str | None) -> dict[str, Any]:
     return accounts
 
 
-def expected(events: Iterable[Event | bytes]) -> dict[str, Any]:
+def expected(events: Iterable[Event | bytes], phone_region: str = "") -> dict[str, Any]:
     """What `simulate` makes of the same events."""
-    simulation = Simulation(program())
+    simulation = Simulation(program(), phone_region=phone_region)
     simulation.run(event if isinstance(event, bytes) else orjson.dumps(event) for event in events)
     return simulation.result()
 
@@ -255,6 +274,13 @@ def history(count: int, seed: int, **faults: float) -> list[Event]:
     shares = {"duplicates": 0.05, "returns": 0.15, "late": 0.05, "voids": 0.03, **faults}
     sales = generated.receipts(count, seed, members=max(20, count // 20))
     return list(inject(sales, seed, time_zone=generated.TIME_ZONE, delay_events_max=max(2, count // 5), **shares))
+
+
+def as_stored(event: Event) -> Event:
+    """An event as our own topics hold it: without personal values."""
+    raw = orjson.dumps(event)
+    found: Event = orjson.loads(seal_event(decode(raw), raw, Seal(IDENTITY_KEY))[1])
+    return found
 
 
 def enrolled(member_id: str, *cards: str) -> Event:

@@ -131,8 +131,6 @@ class HistoryMaker:
             data["birth_date"] = f"{born}"
         if member == "m3":
             data["identities"] = [CARD]
-        if member in ("m0", "m1"):
-            data["household_id"] = "h1"
         self.add("member.enrolled", number, at, data)
 
     def spend(self, number: int, at: datetime) -> None:

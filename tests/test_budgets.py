@@ -28,6 +28,9 @@ rules = [
 """
 
 
+LIMITS = {"small": 1000, "large": 1_000_000}
+
+
 def program() -> Program:
     return parse_program(PROGRAM).program
 
@@ -52,7 +55,7 @@ async def judged(store: BudgetStore, partition: int, receipts: int, pause: float
     """A batch, as `accrue` judges it; what each rule gave."""
     rules = {rule.id: rule for rule in program().rules}
     for whole in (False, True):
-        lease = await store.lease(partition, whole=whole)
+        lease = await store.lease(partition, LIMITS, whole=whole)
         await asyncio.sleep(pause)
         given: Counter[str] = Counter()
         for _ in range(receipts):
@@ -69,7 +72,7 @@ async def judged(store: BudgetStore, partition: int, receipts: int, pause: float
 def test_many_workers_spend_a_budget_to_its_last_point_and_not_one_more(redis_server: RedisServer) -> None:
     async def work(client: Redis) -> None:
         random = Random(4)
-        stores = [BudgetStore(client, program()) for _ in range(4)]
+        stores = [BudgetStore(client) for _ in range(4)]
 
         async def worker(number: int) -> Counter[str]:
             given: Counter[str] = Counter()
@@ -89,7 +92,7 @@ def test_many_workers_spend_a_budget_to_its_last_point_and_not_one_more(redis_se
 
 def test_award_is_cut_only_where_nothing_is_left(redis_server: RedisServer) -> None:
     async def work(client: Redis) -> None:
-        store = BudgetStore(client, program())
+        store = BudgetStore(client)
         alone = Table()
         rule = program().rules[0]
         for _ in range(200):
@@ -103,24 +106,24 @@ def test_award_is_cut_only_where_nothing_is_left(redis_server: RedisServer) -> N
 
 def test_lease_of_a_dead_worker_comes_back_when_its_partition_is_assigned(redis_server: RedisServer) -> None:
     async def work(client: Redis) -> None:
-        store = BudgetStore(client, program())
+        store = BudgetStore(client)
         await judged(store, 5, 10, 0)
         await client.hset(keys(5)[7], mapping={"small": 70, "large": 5000})  # What the ledger's postings say, as `apply` counts it.
-        await store.lease(5, whole=True)  # And dies.
+        await store.lease(5, LIMITS, whole=True)  # And dies.
         await client.delete(TURN)
         await store.restore(5)
-        assert (await store.lease(6, whole=True)).points == {"small": 930, "large": 995_000}
+        assert (await store.lease(6, LIMITS, whole=True)).points == {"small": 930, "large": 995_000}
 
     on(redis_server, work)
 
 
 def test_lease_that_was_not_used_leaves_the_budget_as_it_was(redis_server: RedisServer) -> None:
     async def work(client: Redis) -> None:
-        store = BudgetStore(client, program())
-        lease = await store.lease(1)
+        store = BudgetStore(client)
+        lease = await store.lease(1, LIMITS)
         lease.moved(program().rules[0], 100)
         await store.settle(lease, used=False)
-        assert (await store.lease(1, whole=True)).points == {"small": 1000, "large": 1_000_000}
+        assert (await store.lease(1, LIMITS, whole=True)).points == {"small": 1000, "large": 1_000_000}
 
     on(redis_server, work)
 

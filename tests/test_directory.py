@@ -1,16 +1,22 @@
-"""The directory in Redis, on every kind of server: the first claim stands, what waits for a sale is brought along, also for two at once."""
+"""The directory in Redis, on every kind of server: who is who, the first claim stands, what waits for a sale is brought along."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
-from datetime import date
+from datetime import UTC, date, datetime
 from hashlib import blake2b
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from tests.member_events import CARDS, MEMBERS, SEAL, Event, card, histories, merged, said, sealed
 from tests.redis_servers import RedisServer, redis_server  # noqa: F401
 from tests.test_state import ODD_IDS, client_of, dumped
+from tillstream.kernels.facts import Noted, fact_of, subject_of
+from tillstream.kernels.registry import Registry
+from tillstream.schemas.receipts import Identity
 from tillstream.sinks.directory import Claim, Claiming, Directory, Found, Parking
 
 DAY = date(2026, 3, 7)
@@ -42,16 +48,58 @@ def claimings(*accounts: str, first: int = 0) -> dict[str, Claiming]:
     return {digest(number): Claiming(account, DAY) for number, account in enumerate(accounts, first)}
 
 
-def test_enrolment_leads_from_hash_to_member_and_the_latest_stands(server: RedisServer) -> None:
+async def note(directory: Directory, events: list[Event]) -> list[Noted]:
+    return await directory.registry.note([(subject_of(event), fact_of(event)) for event in map(sealed, events)])
+
+
+@given(events=histories(), data=st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_registry_in_redis_tells_what_the_one_in_memory_tells(server: RedisServer, events: list[Event], data: st.DataObject) -> None:
+    arriving = data.draw(st.permutations([*events, *events[:3]]))
+
     async def scenario(directory: Directory) -> None:
-        members = {digest(n): name for n, name in enumerate(ODD_IDS)}
-        await directory.enrol(members)
-        await directory.enrol(members)
-        await directory.enrol({digest(0): "moved"})
-        await directory.enrol({})
-        found = await directory.enrolled([*members, digest("nobody"), *members])
-        assert found == {**members, digest(0): "moved"}
-        assert await directory.enrolled([]) == {}
+        wanted = Registry()
+        taken = [wanted.take(sealed(event)) for event in arriving]
+        assert await note(directory, arriving) == taken
+        identities = [SEAL.sealed(Identity("card", number)) for number in CARDS] + [Identity("member", name) for name in MEMBERS]
+        there = await directory.registry.of_identities(identities)
+        for identity in identities:
+            for day in range(1, 11):
+                moment = datetime(2026, 3, day, 12, tzinfo=UTC)
+                assert there.account_at(identity, moment) == wanted.account_at(identity, moment)
+        about = await directory.registry.of_accounts(MEMBERS)
+        for name in MEMBERS:
+            assert await directory.group_of(name) == wanted.group_of(name)
+            assert about.consents_of(name) == wanted.consents_of(name)
+            assert about.profile_at(name, moment) == wanted.profile_at(name, moment)
+        before = dumped(server)
+        assert set(await note(directory, arriving)) <= {"same", "other", "forgotten"}
+        assert dumped(server) == before
+
+    server.flush()
+    with_directories(server, scenario)
+
+
+def test_provisional_account_shares_the_group_of_its_member(server: RedisServer) -> None:
+    async def scenario(directory: Directory) -> None:
+        nobody = SEAL.account_of(Identity("card", "1"))
+        assert await directory.group_of(nobody) == [nobody]
+        await note(directory, [said("1", "enrolled", 1, member_id="a", identities=[card("1")]), merged(2, "a", "b")])
+        assert await directory.group_of(nobody) == ["b", "a", nobody] == await directory.group_of("b")
+
+    with_directories(server, scenario)
+
+
+def test_erased_member_leaves_no_value_in_redis(server: RedisServer) -> None:
+    async def scenario(directory: Directory) -> None:
+        personal = {"birth_date": "1980-02-29", "attributes": {"name": "Jan Kowalski"}, "consents": {"marketing": True}}
+        enrolment = said("1", "enrolled", 1, member_id="a", identities=[card("1"), card("2")], household_id="h", **personal)
+        await note(directory, [enrolment, said("2", "erased", 3, member_id="a")])
+        left = "\n".join(line for facts in (await directory.registry.facts("members", ["a"])).values() for line in map(str, facts))
+        assert "erased" in left
+        assert not any(word in left for word in ("1980", "Jan", "marketing", "household"))
+        assert {key for key in dumped(server) if "identities" in key or "ties" in key} == set()
+        assert await note(directory, [enrolment]) == ["forgotten"]
 
     with_directories(server, scenario)
 

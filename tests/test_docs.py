@@ -37,6 +37,7 @@ from tillstream.schemas.programs import (
 )
 from tillstream.simulate import Simulation
 from tillstream.sinks.directory import MEMBERS_KEY
+from tillstream.sinks.registry import KEYS
 from tillstream.sinks.state import keys
 from tillstream.streams.topics import topic_specs
 
@@ -144,7 +145,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), MEMBERS_KEY):
+    for key in (*keys(17), MEMBERS_KEY, *KEYS):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):

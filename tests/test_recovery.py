@@ -33,18 +33,22 @@ from tests.pipeline_harness import (
     until,
 )
 from tillstream.embedded.redis import Redis
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import Timetable
 from tillstream.simulate import IDENTITY_KEY
+from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import connect, load_library
+from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.state import Fenced, Standing, StateStore
 from tillstream.sinks.writer import Writer
 from tillstream.sources.generated import card_number
 from tillstream.streams import accrue as accrue_module
 from tillstream.streams.accrue import Accrue, Fetched
 from tillstream.streams.enrol import Enrol
+from tillstream.streams.groups import Groups
 from tillstream.streams.identify import Identify
 from tillstream.streams.rebuild import rebuild
 from tillstream.streams.recovery import Recovery
@@ -59,7 +63,7 @@ KILLS = 4
 TAKEN_OVER_S = 120.0
 """A session, and then what a dead worker's open transaction may take: 30 s, and 10 s until the broker looks."""
 
-KEY = IDENTITY_KEY.decode()
+SEAL = Seal(IDENTITY_KEY)
 
 
 @pytest.fixture
@@ -96,9 +100,10 @@ class Line:
         self.here = here
         self.client = client
         self.state = CrashingStore(client, crashes)
-        self.accrue = Accrue(Posters(Timetable([program()])), self.state, writer, Stats())
-        self.identify = Identify(Directory(client), writer, KEY, PARTITIONS)
-        self.enrol = Enrol(Directory(client), writer, KEY)
+        groups = Groups(RegistryStore(client), self.state, PARTITIONS)
+        self.accrue = Accrue(Posters(Timetable([program()])), self.state, writer, Stats(), groups, BudgetStore(client))
+        self.identify = Identify(Directory(client), writer, SEAL, PARTITIONS)
+        self.enrol = Enrol(Directory(client), writer, SEAL)
         self.recovery = Recovery(StateStore(client), here.kafka)
         self.routed = 0
         self.crashed = 0
@@ -255,7 +260,7 @@ def test_rebuild_from_nothing_restores_state_and_directory(here: Stage) -> None:
             before, directory = here.state(), directory_of(here)
             assert any(":parked:" in key for key in directory)
             await run.client.flushdb()
-            counts = await rebuild(run.client, here.kafka, PARTITIONS, KEY)
+            counts = await rebuild(run.client, here.kafka, PARTITIONS, SEAL)
             assert here.state() == before
             assert directory_of(here) == directory
             assert counts["identities"] == len(members)
@@ -326,7 +331,7 @@ def test_worker_killed_again_and_again_during_a_replay_loses_and_doubles_nothing
 
     async def from_kafka() -> None:
         async with line(here) as run:
-            await rebuild(run.client, here.kafka, PARTITIONS, KEY)
+            await rebuild(run.client, here.kafka, PARTITIONS, SEAL)
 
     asyncio.run(from_kafka())
     assert here.state() == state, f"seed {seed}"

@@ -12,7 +12,7 @@ import pytest
 from tests.pipeline_harness import history, program
 from tests.redis_servers import RedisServer, redis_server  # noqa: F401
 from tillstream.kernels.holdings import Holding
-from tillstream.kernels.identities import account_of
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import sale_key_of
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.routed import Routed
@@ -66,7 +66,7 @@ def routed(events: Sequence[dict[str, Any]], first: int = 0) -> list[Routed]:
     for offset, raw in enumerate(map(orjson.dumps, events), first):
         event = decode(raw)
         member = None if isinstance(event, VoidEvent) else event.data.member  # type: ignore[union-attr]
-        found.append(Routed(event, account_of(member, b"key", {}), offset, raw))  # type: ignore[arg-type]
+        found.append(Routed(event, None if member is None else Seal(b"key").account_of(member), offset, raw))  # type: ignore[arg-type]
     return found
 
 

@@ -63,7 +63,8 @@ def simulate(programs: tuple[str, ...], ledger_path: str | None, as_json: bool, 
 
     timetable = load_timetable(programs)
     with reading(events) as lines, writing(ledger_path) as ledger:
-        simulation = Simulation(timetable, None if ledger is None else lambda entry: ledger.write(entry_line(entry)))
+        on_entry = None if ledger is None else lambda entry: ledger.write(entry_line(entry))
+        simulation = Simulation(timetable, on_entry, load_config().phone_region)
         simulation.run(lines)
     result = simulation.result()
     if as_json:

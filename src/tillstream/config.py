@@ -21,6 +21,8 @@ SEE = "the settings are listed in docs/configuration.md"
 
 Count = Annotated[int, Meta(ge=1)]
 
+Region = Annotated[str, Meta(pattern="^([A-Z]{2})?$")]
+
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """Every setting; `TILLSTREAM_<NAME>` in the environment overrides `<name>` in `tillstream.toml`.
@@ -32,6 +34,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         clickhouse: `http://` or `https://` address with an optional database as path.
         program: path of the program file that a worker publishes where no program is published yet; empty: there must be one.
         identity_key: secret under which card numbers, phones and e-mail addresses are hashed; at least 16 characters, never changed.
+        phone_region: country (ISO 3166, as `PL`) of phone numbers without a country code; empty: they have one; never changed.
         partitions: partitions of `transactions` and `ledger`; permanent per installation.
         replication: copies that Kafka keeps of each topic created by us.
         session_ms: after this silence Kafka gives a worker's partitions to another, milliseconds.
@@ -48,6 +51,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     clickhouse: str = "http://127.0.0.1:8123"
     program: str = "program.toml"
     identity_key: str = ""
+    phone_region: Region = ""
     partitions: Count = 32
     replication: Count = 1
     session_ms: Count = 10_000

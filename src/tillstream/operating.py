@@ -8,6 +8,7 @@ from confluent_kafka.admin import AdminClient
 
 from tillstream.config import Config
 from tillstream.errors import UsageError
+from tillstream.kernels.identities import Seal
 from tillstream.progress import group_consumer
 from tillstream.servers import check_identity_key, check_kafka, clickhouse_of, failures_named, redis_of
 from tillstream.sinks.redis import Redis
@@ -41,7 +42,8 @@ async def rebuild_redis(config: Config) -> dict[str, Any]:
     started = time.monotonic()
     async with redis_of(config) as client:
         with failures_named(config):
-            counts = await rebuild(client, {"bootstrap.servers": config.kafka}, config.partitions, config.identity_key)
+            seal = Seal(config.identity_key.encode(), config.phone_region)
+            counts = await rebuild(client, {"bootstrap.servers": config.kafka}, config.partitions, seal)
             await note_history(config, client)
     return {**counts, "seconds": round(time.monotonic() - started, 2)}
 

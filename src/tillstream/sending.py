@@ -18,7 +18,8 @@ FLUSH_S = 60.0
 POLL_EVERY = 500
 """Events between two looks at the clock and at delivery reports."""
 
-MEMBER_TYPES = ("member.enrolled", "member.identity_added")
+MEMBER_TYPES = "member."
+"""What their types begin with."""
 
 
 class SendFailed(TillstreamError):
@@ -59,8 +60,9 @@ class Sender:
 
     def produce(self, event: dict[str, Any]) -> None:
         """One event: members by their id, receipts by their till."""
-        member = event["type"] in MEMBER_TYPES
-        topic, key = (MEMBERS, event["data"]["member_id"]) if member else (RECEIPTS, event["source"])
+        data = event["data"]
+        member = event["type"].startswith(MEMBER_TYPES)
+        topic, key = (MEMBERS, data["from"] if "from" in data else data["member_id"]) if member else (RECEIPTS, event["source"])
         while True:
             try:
                 self.producer.produce(topic, orjson.dumps(event), key.encode(), on_delivery=self._delivered)

@@ -1,16 +1,20 @@
 """What would these events give? The same kernels and ledger as the workers', in process, no server (DESIGN.md §7)."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
-from tillstream.kernels.holdings import NEVER, Holding, settle
-from tillstream.kernels.identities import account_of, identity_hash
-from tillstream.kernels.keys import key_of, occurred
+from tillstream.kernels.facts import fact_of
+from tillstream.kernels.holdings import NEVER, Holding, Units, settle, sum_of
+from tillstream.kernels.identities import Seal
+from tillstream.kernels.keys import digest_of, key_of, occurred
 from tillstream.kernels.posters import Posters
+from tillstream.kernels.registry import Registry, circular_merge
 from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.sealing import seal_event
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import Timetable
@@ -18,8 +22,9 @@ from tillstream.schemas.events import (
     ROUTED_BYTES_MAX,
     AccountEvent,
     EnrolledEvent,
-    IdentityAddedEvent,
     Malformed,
+    MemberEvent,
+    MergedEvent,
     TickEvent,
     TransferEvent,
     TransferredEvent,
@@ -29,6 +34,7 @@ from tillstream.schemas.events import (
 )
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
 from tillstream.schemas.program_file import Versioned
+from tillstream.schemas.receipts import Identity
 
 IDENTITY_KEY = b"tillstream simulate"
 """A simulation stores nothing, so its identity hashes need no secret."""
@@ -41,15 +47,19 @@ Routable = AccountEvent | TickEvent
 class Simulation:
     """Runs a history and keeps the score.
 
-    Enrolments act before everything else, wherever they stand: what an identity earned before it was enrolled is its member's in the end.
+    Member events act before everything else, wherever they stand, each from its own time on (kernels/registry.py): what an identity earned
+    before it was enrolled is its member's in the end. `phone_region` is the setting of that name.
     """
 
-    def __init__(self, program: Versioned | Timetable, on_entry: Callable[[Entry], None] | None = None) -> None:
+    def __init__(
+        self, program: Versioned | Timetable, on_entry: Callable[[Entry], None] | None = None, phone_region: str = ""
+    ) -> None:
+        self.seal = Seal(IDENTITY_KEY, phone_region)
+        self.registry = Registry()
+        self.digests: dict[str, str] = {}
         self.poster = Posters(program if isinstance(program, Timetable) else Timetable([program]))
         self.snapshot = Snapshot()
         self.on_entry = on_entry
-        self.enrolled: dict[str, str] = {}
-        self.households: dict[str, str] = {}
         self.events = self.accepted = self.duplicates = 0
         self.rejected: list[dict[str, Any]] = []
         self.place_of_waiting: dict[bytes, int] = {}
@@ -57,17 +67,19 @@ class Simulation:
     def run(self, lines: Iterable[bytes]) -> None:
         """Takes a history, one event a line; blank lines are passed over."""
         routable: list[tuple[int, bytes, Routable]] = []
-        for index, raw in enumerate(line for line in lines if line.strip()):
+        members: list[tuple[int, bytes, MemberEvent]] = []
+        for index, line in enumerate(line for line in lines if line.strip()):
             self.events += 1
             try:
-                event = decode_from_outside(raw.strip())
+                event, raw = seal_event(decode_from_outside(line.strip()), line.strip(), self.seal)
             except Malformed as problem:
                 self.reject(index, problem)
                 continue
-            if isinstance(event, EnrolledEvent | IdentityAddedEvent):
-                self.enrol(event)
-            if isinstance(event, Routable):
-                routable.append((index, raw.strip(), event))
+            if isinstance(event, MemberEvent):
+                members.append((index, raw, event))
+            else:
+                routable.append((index, raw, event))
+        routable += self.enrol(members)
         for some in batches(in_order(routable)):
             self.post([self.route(*item) for item in some])
         self.rejected.sort(key=lambda rejection: rejection["index"])
@@ -83,25 +95,36 @@ class Simulation:
         if following:
             self.post(following)
 
-    def enrol(self, event: EnrolledEvent | IdentityAddedEvent) -> None:
-        identities = event.data.identities if isinstance(event, EnrolledEvent) else [event.data.identity]
-        for identity in identities:
-            self.enrolled[identity_hash(identity, IDENTITY_KEY)] = event.data.member_id
-        if isinstance(event, EnrolledEvent) and event.data.household_id is not None:
-            self.households[event.data.member_id] = event.data.household_id
-        self.accepted += isinstance(event, IdentityAddedEvent)
+    def enrol(self, events: Iterable[tuple[int, bytes, MemberEvent]]) -> list[tuple[int, bytes, Routable]]:
+        """Who is who, and by that which accounts together are what a member has; the enrolments, which their accounts are told of."""
+        accepted: list[tuple[int, bytes, MemberEvent]] = []
+        for index, raw, event in events:
+            digest = digest_of(event)
+            known = self.digests.setdefault(key_of(event), digest)
+            if known != digest:
+                self.reject(index, Malformed("conflict", "$.data", "the event is known with other data"))
+            elif self.registry.take(event) == "same":
+                self.duplicates += 1
+            else:
+                accepted.append((index, raw, event))
+        refused = self.registry.merges().refused
+        for index, _, event in accepted:
+            if isinstance(event, MergedEvent) and fact_of(event).order in refused:
+                self.reject(index, circular_merge(event))
+            else:
+                self.accepted += not isinstance(event, EnrolledEvent)
+        self.snapshot.groups = self.registry.groups()
+        return [(index, raw, event) for index, raw, event in accepted if isinstance(event, EnrolledEvent)]
 
     def route(self, index: int, raw: bytes, event: Routable) -> Routed:
         """An event on its way to its account; a transfer is told the receiver's, if they are of one household."""
-        if isinstance(event, EnrolledEvent):
-            return Routed(event, event.data.member_id, index, raw)
-        member = None if isinstance(event, TickEvent | VoidEvent | TransferredEvent) else event.data.member
-        account = account_of(member, IDENTITY_KEY, self.enrolled)
+        if isinstance(event, TickEvent | VoidEvent | TransferredEvent):
+            return Routed(event, None, index, raw)
         if isinstance(event, TransferEvent):
-            receiver = account_of(event.data.to, IDENTITY_KEY, self.enrolled) or ""
-            household = self.households.get(account or "")
-            together = receiver == account or (household is not None and household == self.households.get(receiver))
-            event = msgspec.structs.replace(event, toaccountid=receiver if together else None)
+            giver, receiver = self.registry.transfer_of(event)
+            return Routed(msgspec.structs.replace(event, toaccountid=receiver), giver, index, raw)
+        member = Identity("member", event.data.member_id) if isinstance(event, EnrolledEvent) else event.data.member
+        account = None if member is None else self.registry.account_at(member, occurred(event))
         return Routed(event, account, index, raw)
 
     def count(self, outcome: Outcome) -> None:
@@ -120,10 +143,13 @@ class Simulation:
         self.rejected.append({"index": index, "code": problem.code, "path": problem.path, "message": problem.message})
 
     def result(self) -> dict[str, Any]:
-        """The object that `simulate --json` prints; accounts and units that hold nothing are left out."""
+        """The object that `simulate --json` prints; a group's accounts are one; accounts and units that hold nothing are left out."""
+        groups: dict[str, list[Units]] = defaultdict(list)
+        for account_id, units in self.snapshot.accounts.items():
+            groups[self.snapshot.groups.get(account_id, [account_id])[0]].append(units)
         accounts = {
-            account_id: {unit: standing(units[unit], self.snapshot.as_of) for unit in sorted(units)}
-            for account_id, units in sorted(self.snapshot.accounts.items())
+            account_id: {unit: standing(holding, self.snapshot.as_of) for unit, holding in sorted(sum_of(held).items())}
+            for account_id, held in sorted(groups.items())
         }
         accounts = {
             account_id: {unit: there for unit, there in units.items() if any(there.values())}

@@ -1,0 +1,92 @@
+"""What happens besides receipts, as postings without entries: activities, enrolments, what falls due, corrections.
+
+An enrolment leaves in the ledger what rules look at, and nothing else of a person.
+"""
+
+from hashlib import blake2b
+from zoneinfo import ZoneInfo
+
+from msgspec import structs
+
+from tillstream.kernels.bonuses import Bonuses
+from tillstream.kernels.dues import BIRTHDAY, Due
+from tillstream.kernels.fold import midnight
+from tillstream.kernels.keys import digest_of
+from tillstream.kernels.routed import Routed
+from tillstream.schemas.events import ActivityEvent, EnrolledEvent, free_fields
+from tillstream.schemas.ledger import Entries, Posting, PostingKind
+from tillstream.schemas.member_state import Judged, Profile, Sheet
+from tillstream.schemas.members import Enrolled
+from tillstream.schemas.programs import Program
+
+SEGMENTS = "segments"
+"""The attribute that holds the names of a member's target groups."""
+
+CLOCK = "tillstream/clock"
+"""The source of what falls due by itself."""
+
+
+class Occasions:
+    """Makes the postings of one program version."""
+
+    def __init__(self, program: Program, bonuses: Bonuses, zone: ZoneInfo, version: str) -> None:
+        self.bonuses = bonuses
+        self.zone = zone
+        self.version = version
+        terms = [rule.member for rule in program.rules if rule.member is not None]
+        self.attributes = {name for each in terms for name in each.attributes or ()}
+        self.segments = any(each.segment is not None for each in terms)
+        self.birthdays = BIRTHDAY in bonuses.rules
+
+    def posting(self, routed: Routed) -> Posting:
+        """An activity or an enrolment."""
+        event = routed.event
+        if isinstance(event, ActivityEvent):
+            local = event.time.astimezone(self.zone)
+            answering = self.bonuses.answering(event.type, local, free_fields(routed.raw))
+            return self._posting("activity", routed, event, Judged(trigger=event.type, open=answering, quantity=event.data.quantity))
+        if not isinstance(event, EnrolledEvent):
+            raise TypeError(f"no fact: {type(event).__name__}")
+        answering = self.bonuses.answering("enrolled", event.time.astimezone(self.zone), {})
+        return self._posting("enrolment", routed, event, Judged(trigger="enrolled", open=answering, profile=self.profile(event.data)))
+
+    def _posting(self, kind: PostingKind, routed: Routed, event: ActivityEvent | EnrolledEvent, judged: Judged) -> Posting:
+        day = event.time.astimezone(self.zone).date().isoformat()
+        return Posting(
+            routed.key, kind, routed.account_id, event.source, event.id, None, digest_told(event, routed.raw), routed.offset,
+            event.time.isoformat(), day, self.version, [], [], [], [], judged=judged,
+        )  # fmt: skip
+
+    def profile(self, enrolled: Enrolled) -> Profile:
+        """What rules look at, of an enrolment; values that no rule can compare are left out."""
+        values = {name: enrolled.attributes[name] for name in sorted(self.attributes & enrolled.attributes.keys())}
+        attributes = {name: value for name, value in values.items() if isinstance(value, str | int)}
+        listed = enrolled.attributes.get(SEGMENTS, [])
+        segments = [name for name in listed if isinstance(name, str)] if self.segments and isinstance(listed, list) else []
+        birthday = f"{enrolled.birth_date:%m-%d}" if self.birthdays and enrolled.birth_date is not None else None
+        return Profile(enrolled.kind, segments, attributes, birthday)
+
+    def due(self, account_id: str, due: Due, cause: Routed | Posting) -> Posting:
+        """What falls due; `cause` is the event by which it came to light."""
+        key = blake2b(f"due\0{account_id}\0{due.name}".encode(), digest_size=16).hexdigest()
+        moment = midnight(due.day, self.zone)
+        answering = [rule_id for rule_id in self.bonuses.answering(due.trigger, moment, {}) if rule_id in due.rules]
+        return Posting(
+            key, "due", account_id, CLOCK, due.name, None, "", cause.offset, moment.isoformat(), due.day.isoformat(), self.version,
+            [], [], [], [], judged=Judged(trigger=due.trigger, open=answering, quantity=due.quantity),
+        )  # fmt: skip
+
+    def correction(self, cause: Posting, target: Posting, entries: list[Entries], sheet: Sheet) -> Posting:
+        """What `cause`, which came late, changes of what `target` gave."""
+        key = blake2b(f"correction\0{cause.posting_id}\0{target.posting_id}".encode(), digest_size=16).hexdigest()
+        return Posting(
+            key, "correction", target.account_id, cause.source, cause.event_id, target.receipt_id, "", cause.offset, cause.occurred_at,
+            cause.day, target.program_version, [], [], [], entries, reverses_posting=target.posting_id, sheet=sheet,
+        )  # fmt: skip
+
+
+def digest_told(event: ActivityEvent | EnrolledEvent, raw: bytes) -> str:
+    """The digest; of an enrolment, of what stays when its member is erased. Whether the rest contradicts is known to the registry."""
+    if isinstance(event, EnrolledEvent):
+        event = structs.replace(event, data=Enrolled(member_id=event.data.member_id, kind=event.data.kind))
+    return digest_of(event, raw)
