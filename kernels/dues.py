@@ -17,6 +17,8 @@ from tillstream.schemas.programs import Program, Rule
 
 BIRTHDAY, PERIOD_END, WINDOW_END = "birthday", "period_end", "window_end"
 
+NOTHING: dict[int, int] = {}
+
 DAYS_MAX = 4_000
 """Dates whose periods are remembered: ten years of them."""
 
@@ -65,12 +67,21 @@ class Dues:
             found.append(Due(date.fromordinal(member.window_end + 1), WINDOW_END, [], 0))
         return sorted(found, key=Due.order)
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing ever falls due."""
+        return not (self.targets or self.birthday or self.tiers)
+
     def next_after(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due, as things stand; 0 for none."""
-        if not (self.targets or self.birthday or self.tiers):
-            return 0
         after = max(after, member.profile.enrolled_on or 0, 1)
-        days = [end for rule, counter in self.targets for end in ends_after(rule, member.counts.get(counter, {}), after)]
+        days = []
+        for rule, counter in self.targets:
+            for day in reversed(member.counts.get(counter, NOTHING)):  # The dates rise, as events were counted.
+                end = due_day(rule, day)
+                if end <= after:
+                    break
+                days.append(end)
         if self.birthday and member.profile.birthday is not None:
             days += [due.day.toordinal() for due in self._birthdays(member.profile, after, after + 366)]
         if self.tiers and member.window_end >= after:
@@ -100,20 +111,10 @@ def counter_of(rule: Rule) -> str:
     return "watch/" + target_id(rule)
 
 
-def ends_after(rule: Rule, counts: dict[int, int], after: int) -> Iterator[int]:
-    """When the periods of the counted dates are judged, as far as that is later than `after`; the dates rise, as events were counted."""
-    for day in reversed(counts):
-        end = due_day(rule, day)
-        if end <= after:
-            return
-        yield end
-
-
 def due_day(rule: Rule, day: int) -> int:
     """The date on which the target of the period of `day` is judged: `offset_days` after the first day behind the period."""
-    offset = rule.target.offset_days if rule.target is not None else 0
-    per = rule.target.per if rule.target is not None else "month"
-    return last_day(day, per) + 1 + offset
+    target = rule.target
+    return 0 if target is None else last_day(day, target.per) + 1 + target.offset_days
 
 
 @lru_cache(DAYS_MAX)

@@ -60,7 +60,7 @@ class Fold:
         """A sale, of which rules gave `sums`, by their rows; what the new tier gives on top, if it raised one."""
         self.counting.mover.sold(self.member, sale.day.toordinal(), sale.amount, sale.watched, sums)
         for rule_id, points in budgets:
-            self.moved(rule_id, points)
+            self.budgets.moved(self.counting.rules[rule_id], points)
         bonuses = self.risen(sale.day, sale.occurred_at)
         self.member.last = max(self.member.last, sale.position)
         return bonuses
