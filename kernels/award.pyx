@@ -17,6 +17,8 @@ Products of two 64-bit factors are taken in 128 bits; sums and results are check
 and no points: an error, never a wrong number. (The compiler's own overflow checks, which know no 128 bits, are off here.)
 """
 
+from array import array
+
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memset
 
@@ -332,7 +334,6 @@ cdef class Kernel:
     cdef Py_ssize_t[::1] best_group
 
     def __init__(self, compiled):
-        from array import array
         self.compiled = compiled
         self.spare = Spare()
         columns = compiled.columns
@@ -379,33 +380,38 @@ cdef class Kernel:
         cdef Awards awards = Awards()
         cdef Receipt receipt
         cdef Py_ssize_t r
-        cdef int status
+        cdef int[::1] status
+        cdef bint bounded = room is not None and self.rooms_n > 0
         longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
         if room is not None and room.shape[0] != n * self.rooms_n:
             raise ValueError("room: length does not fit `first`")
         awards.receipts_n = n
         awards.take(self.spare)
         awards.first, awards.amount, awards.quantity, awards.line_no, awards.unit = first, amount, quantity, line_no, self.unit
-        awards.status = [OK] * n
+        judged = array("i", bytes(4 * n))
         cdef void* scratch = self.take_room(&receipt, max(1, longest))
         if scratch == NULL:
             raise MemoryError
         try:
-            for r in range(n):
-                receipt.n = first[r + 1] - first[r]
-                if receipt.n == 0:
-                    continue
-                receipt.amount, receipt.quantity = &amount[first[r]], &quantity[first[r]]
-                receipt.line_no, receipt.line_bits = &line_no[first[r]], &line_bits[first[r] * self.words]
-                receipt.room = NULL if room is None or self.rooms_n == 0 else &room[r * self.rooms_n]
+            if n > 0:
+                status = judged
+                # Once for the whole batch: other threads, the writer above all, go on meanwhile.
                 with nogil:
-                    status = self.judge(awards, &receipt, <int32_t> r, tender[r], &receipt_bits[r * self.words])
-                if status == NO_MEMORY:
-                    raise MemoryError
-                if status == OVERFLOW:
-                    awards.status[r] = OVERFLOW
+                    for r in range(n):
+                        receipt.n = first[r + 1] - first[r]
+                        if receipt.n == 0:
+                            continue
+                        receipt.amount, receipt.quantity = &amount[first[r]], &quantity[first[r]]
+                        receipt.line_no, receipt.line_bits = &line_no[first[r]], &line_bits[first[r] * self.words]
+                        receipt.room = NULL if not bounded else &room[r * self.rooms_n]
+                        status[r] = self.judge(awards, &receipt, <int32_t> r, tender[r], &receipt_bits[r * self.words])
+                        if status[r] == NO_MEMORY:
+                            break
         finally:
             free(scratch)
+        awards.status = judged.tolist()
+        if NO_MEMORY in awards.status:
+            raise MemoryError
         return awards
 
     cdef Py_ssize_t check(

@@ -25,7 +25,7 @@ from tillstream.kernels.posted import judged_at, one_of
 from tillstream.kernels.posting import Earned, Poster, check_room, is_plain
 from tillstream.kernels.refold import Refold, Versions, is_late, summed
 from tillstream.kernels.room import Allowance, Budgets
-from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.watching import Watched
@@ -92,12 +92,12 @@ class MemberPoster(Poster):
         self.dues = Dues(self.program)
         self.exchanges = Exchanges(self.program)
 
-    def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
+    def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
         outcomes: list[Outcome] = []
-        for run in runs(batch):
+        for run in runs([routed for routed in batch if isinstance(routed, Routed)]):
             if not isinstance(run[0].event, SaleEvent):
-                outcomes += super().post(run, snapshot)
+                outcomes += self.post_decoded(run, snapshot)
                 continue
             for routed, earned in zip(run, self.earn_run(run, snapshot), strict=True):
                 outcomes += self.post_sale(routed, routed.event, earned, snapshot)  # type: ignore[arg-type]

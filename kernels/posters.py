@@ -13,9 +13,10 @@ from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
+from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.room import Budgets, Table
-from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.routed import AnyRouted, Outcome
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import NOTHING, Timetable
 from tillstream.schemas.events import TickEvent
@@ -47,11 +48,11 @@ class Posters:
         self.looks_at_members = looks
         self.posters.pop(NOTHING, None)
 
-    def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
+    def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order; the snapshot has everything applied on return."""
         return [outcome for effective, events in self.split(batch) for outcome in self.poster_of(effective).post(events, snapshot)]
 
-    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
+    def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
         """The accounts of whose earlier events the snapshot must have all before the batch is posted."""
         any_version = self.poster_of(self.timetable.effective_versions[-1])
         return any_version.in_need_of_chronicles(batch, snapshot)
@@ -62,7 +63,16 @@ class Posters:
         rules = [rule for effective in self.timetable.effective_versions for rule in effective.program.rules]
         return {rule.id: rule.cap.budget for rule in rules if rule.cap.budget is not None}
 
-    def split(self, batch: Sequence[Routed]) -> Iterator[tuple[Versioned, Sequence[Routed]]]:
+    @property
+    def scanner(self) -> Scanner | None:
+        """What takes plain sales straight from their bytes, where one version judges everything and looks at nothing but receipts."""
+        constant = self.timetable.constant
+        if constant is None or self.looks_at_members:
+            return None
+        poster = self.poster_of(constant)
+        return None if poster.holding_days else poster.scanner
+
+    def split(self, batch: Sequence[AnyRouted]) -> Iterator[tuple[Versioned, Sequence[AnyRouted]]]:
         """The batch in runs that one effective version judges."""
         constant = self.timetable.constant
         if constant is not None:
@@ -72,7 +82,7 @@ class Posters:
             events = list(run)
             yield self.timetable.effective(self.day_of(events[0])), events
 
-    def day_of(self, routed: Routed) -> date:
+    def day_of(self, routed: AnyRouted) -> date:
         """The local date of an event; of a tick, the date that it brings."""
         event = routed.event
         return event.data.date if isinstance(event, TickEvent) else occurred(event).astimezone(self.timetable.zone).date()

@@ -6,6 +6,7 @@ or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refu
 
 from collections.abc import Iterator, Sequence
 from datetime import date
+from itertools import groupby
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -14,13 +15,15 @@ import msgspec
 from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.columns import gather
+from tillstream.kernels.crediting import credit_plain
 from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import digest_of, occurred
 from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.occasions import Occasions
-from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.plain import PlainSale, PlainSales, Scanner
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Returned, Snapshot
@@ -69,6 +72,10 @@ class DayTerms(NamedTuple):
     soonest: str | None
     fragments: Fragments
 
+    def expired(self, as_of: str | None) -> bool:
+        """Whether some of what such a sale earns has expired as of the latest tick."""
+        return as_of is not None and self.soonest is not None and self.soonest < as_of
+
 
 class Poster:
     """Judges events by one program."""
@@ -79,12 +86,32 @@ class Poster:
         self.compiled = CompiledRules(self.program)
         self.kernel = Kernel(self.compiled)
         self.writer = SaleWriter(self.version)
+        self.scanner = Scanner(self.compiled, self.zone, self.program.program.currency)
         self.terms: dict[date, DayTerms] = {}
         self.holding_days = holding_days(self.program)
         self.occasions = Occasions(self.program, Bonuses(self.program), self.zone, self.version)
 
-    def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
+    def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order, each sale's followed by those of what waited for it; the snapshot has everything applied on return."""
+        outcomes: list[Outcome] = []
+        for scanned, some in groupby(batch, lambda routed: routed.batch if isinstance(routed, PlainSale) else None):
+            if scanned is None:
+                outcomes.extend(self.post_decoded(list(some), snapshot))  # type: ignore[arg-type]
+            else:
+                outcomes.extend(self.post_scanned(scanned, list(some), snapshot))  # type: ignore[arg-type]
+        return outcomes
+
+    def post_scanned(self, scanned: PlainSales, sales: list[PlainSale], snapshot: Snapshot) -> list[Outcome]:
+        """Sales of one scan; one that is known, waited for or too large is decoded after all."""
+
+        def judge(sale: PlainSale) -> list[Outcome]:
+            return self.post_decoded([Routed(sale.event, sale.account_id, sale.offset, sale.raw)], snapshot)
+
+        awards = scanned.awards(self.kernel)
+        return credit_plain(sales, awards, self.terms_of, self.writer.behind_day, self.compiled.units, snapshot, judge)
+
+    def post_decoded(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
+        """What `post` does with events that were decoded."""
         earned = self.earn([routed.event for routed in batch if isinstance(routed.event, SaleEvent)])
         outcomes: list[Outcome] = []
         for routed in batch:
@@ -355,7 +382,7 @@ def is_plain(sale: Sale, account_id: str | None, terms: DayTerms, as_of: str | N
 
     Points that expire no sooner than that leave what earlier lots have expired as it is: spending takes those first.
     """
-    if account_id is None or (as_of is not None and terms.soonest is not None and terms.soonest < as_of):
+    if account_id is None or terms.expired(as_of):
         return False
     return "points" not in [tender.type for tender in sale.tenders]
 

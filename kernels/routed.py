@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 from tillstream.kernels.keys import key_of, sale_key_of
+from tillstream.kernels.plain import PlainSale
 from tillstream.schemas.events import AccountEvent, Malformed, ReturnEvent, TickEvent, VoidEvent
 
 LedgerEvent = AccountEvent | TickEvent
@@ -35,6 +36,10 @@ class Follow(NamedTuple):
     raw: bytes
 
 
+AnyRouted = Routed | PlainSale
+"""A plain sale says the same of itself; only its `event` is decoded anew for whoever asks."""
+
+
 class Outcome(NamedTuple):
     """What became of one event.
 
@@ -42,7 +47,7 @@ class Outcome(NamedTuple):
     accounts, to be routed next.
     """
 
-    routed: Routed
+    routed: AnyRouted
     status: Literal["accepted", "duplicate", "waiting", "refused"]
     records: Sequence[bytes] = ()
     problem: Malformed | None = None

@@ -32,23 +32,33 @@ cdef inline void text_bytes(Text* text, const char* source, Py_ssize_t size) noe
     text.size += size
 
 
+cdef const char* PAIRS = (
+    b"00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566"
+    b"676869707172737475767778798081828384858687888990919293949596979899"
+)
+
+
 cdef inline void text_integer(Text* text, int64_t value) noexcept nogil:
     """A decimal integer that is not negative."""
     text_natural(text, <uint64_t> value)
 
 
 cdef inline void text_natural(Text* text, uint64_t value) noexcept nogil:
-    """A decimal integer of 64 bits without a sign."""
+    """A decimal integer of 64 bits without a sign, two digits at a time."""
     cdef char digits[20]
     cdef int at = 20
-    cdef uint64_t rest
-    while True:
-        rest = value // 10
+    cdef uint64_t rest = value, pair
+    while rest >= 100:
+        pair = 2 * (rest % 100)
+        rest = rest // 100
+        at -= 2
+        digits[at], digits[at + 1] = PAIRS[pair], PAIRS[pair + 1]
+    if rest >= 10:
+        at -= 2
+        digits[at], digits[at + 1] = PAIRS[2 * rest], PAIRS[2 * rest + 1]
+    else:
         at -= 1
-        digits[at] = <char> (48 + (value - 10 * rest))
-        value = rest
-        if value == 0:
-            break
+        digits[at] = <char> (48 + rest)
     text_bytes(text, digits + at, 20 - at)
 
 

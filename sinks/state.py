@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from tillstream.kernels.holdings import Units
-from tillstream.kernels.routed import Routed
+from tillstream.kernels.routed import AnyRouted
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.schemas.member_state import Member, Sheet
 from tillstream.sinks.redis import Redis
@@ -25,6 +25,9 @@ CHRONICLE_ROWS = 1_000
 
 RETURNED_MARK = "r:"
 """In a day's set: what came back of this sale was last changed on that day."""
+
+TEN = b"\x9a"
+"""What a MessagePack list of ten begins with."""
 
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
@@ -79,8 +82,8 @@ class StateStore:
         """Where the partition stands."""
         return read_standing(await self.client.hmget(keys(partition)[0], "offset", "ledger", "as_of"))
 
-    async def load(self, partition: int, batch: Sequence[Routed]) -> Loaded:
-        """What the events of a batch name, in one round trip."""
+    async def load(self, partition: int, batch: Sequence[AnyRouted]) -> Loaded:
+        """What the events of a batch name, in one round trip, or two where events wait."""
         own = [routed.key for routed in batch if routed.key]
         sales = [routed.sale_key for routed in batch if routed.sale_key != routed.key]
         accounts = {routed.account_id for routed in batch if routed.account_id is not None}
@@ -90,30 +93,33 @@ class StateStore:
         self, partition: int, accounts: Iterable[str], postings: Iterable[str], returned: Iterable[str], waiting: Iterable[str]
     ) -> Loaded:
         """The named parts of a partition's state."""
-        wanted = [list(dict.fromkeys(names)) for names in (accounts, postings, returned, waiting)]
-        meta, *hashes = keys(partition)[:7]
+        wanted = [list(dict.fromkeys(names)) for names in (accounts, postings, returned)]
+        meta, account_key, posting_key, returned_key, waiting_key, member_key, sheet_key, _ = keys(partition)
+        hashes = [account_key, posting_key, returned_key, member_key, sheet_key]
         wanted += [wanted[0], wanted[2]] if self.with_members else [[], []]
         pipeline = self.client.pipeline(transaction=False)
         pipeline.hmget(meta, "offset", "ledger", "as_of")
         for key, names in zip(hashes, wanted, strict=True):
             if names:
                 pipeline.hmget(key, names)
+        pipeline.hlen(waiting_key)
         # Read last: what was let go in between is then known to be missing. The offset was read first: a writer in between is fenced.
         pipeline.hget(meta, "horizon")
         answers = iter(await pipeline.execute())
         standing = read_standing(next(answers))
         found = [dict(present(names, next(answers))) if names else {} for names in wanted]
-        horizon = next(answers)
+        waiting_n, horizon = answers
         snapshot = Snapshot(standing.as_of)
         snapshot.horizon = horizon.decode() if horizon else None
         snapshot.accounts = {name: _units.decode(raw) for name, raw in found[0].items()}
         snapshot.postings = found[1]
         snapshot.returned = {name: _returned.decode(raw) for name, raw in found[2].items()}
-        snapshot.waiting = {
-            name: {key: event.encode() for key, event in _waiting.decode(raw).items()} for name, raw in found[3].items()
-        }
-        snapshot.members = {name: _member.decode(raw) for name, raw in found[4].items()}
-        snapshot.sheets = {name: _sheet.decode(raw) for name, raw in found[5].items()}
+        snapshot.members = {name: _member.decode(raw) for name, raw in found[3].items()}
+        snapshot.sheets = {name: _sheet.decode(raw) for name, raw in found[4].items()}
+        # Mostly nobody waits, and asking for whom would be a third of all names.
+        if waiting_n and (names := list(dict.fromkeys(waiting))):
+            events = present(names, await self.client.hmget(waiting_key, names))
+            snapshot.waiting = {name: {key: event.encode() for key, event in _waiting.decode(raw).items()} for name, raw in events}
         return Loaded(snapshot, standing)
 
     async def load_chronicles(self, partition: int, snapshot: Snapshot, accounts: Iterable[str]) -> None:
@@ -209,23 +215,36 @@ def changes(snapshot: Snapshot) -> bytes:
         days[day].append(key)
     for key in returned:
         days[snapshot.returned[key].day].append(RETURNED_MARK + key)
-    return _pack(
-        (
-            list(chain.from_iterable((name, _encode(snapshot.accounts[name]).decode()) for name in accounts)),
-            list(chain.from_iterable((key, snapshot.postings[key].decode()) for key in snapshot.new_postings)),
-            list(chain.from_iterable((key, _encode(snapshot.returned[key]).decode()) for key in returned)),
-            list(chain.from_iterable((key, waiting_text(snapshot, key)) for key in waiting)),
-            list(days.items()),
-            [(date, sorted(names)) for date, names in snapshot.new_expiries.items()],
-            list(chain.from_iterable((name, _encode(snapshot.members[name]).decode()) for name in sorted(snapshot.changed_members))),
-            list(chain.from_iterable((key, _encode(snapshot.sheets[key]).decode()) for key in sorted(snapshot.changed_sheets))),
-            [(name, list(chain.from_iterable(events.items()))) for name, events in snapshot.new_events.items()],
-            list(chain.from_iterable(snapshot.budget_moves.items())),
-        )
+    return b"".join(
+        [
+            TEN,
+            *texts([(name, _encode(snapshot.accounts[name])) for name in accounts]),
+            *texts([(key, snapshot.postings[key]) for key in snapshot.new_postings]),
+            *texts([(key, _encode(snapshot.returned[key])) for key in returned]),
+            *texts([(key, waiting_text(snapshot, key)) for key in waiting]),
+            _pack(list(days.items())),
+            _pack([(date, sorted(names)) for date, names in snapshot.new_expiries.items()]),
+            *texts([(name, _encode(snapshot.members[name])) for name in sorted(snapshot.changed_members)]),
+            *texts([(key, _encode(snapshot.sheets[key])) for key in sorted(snapshot.changed_sheets)]),
+            _pack([(name, list(chain.from_iterable(events.items()))) for name, events in snapshot.new_events.items()]),
+            _pack(list(chain.from_iterable(snapshot.budget_moves.items()))),
+        ]
     )
 
 
-def waiting_text(snapshot: Snapshot, key: str) -> str:
+def texts(pairs: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
+    """A MessagePack list of names and texts in turn, in pieces: a text is UTF-8 already and is copied once, by whoever joins them.
+
+    >>> msgspec.msgpack.decode(b"".join(texts([("a", b"x"), ("b", b"")])))
+    ['a', 'x', 'b', '']
+    """
+    yield b"\xdd" + (2 * len(pairs)).to_bytes(4)
+    for name, text in pairs:
+        yield _pack(name) + b"\xdb" + len(text).to_bytes(4)
+        yield text
+
+
+def waiting_text(snapshot: Snapshot, key: str) -> bytes:
     """The events waiting for a sale, by natural key; empty: none any more."""
     waiting = snapshot.waiting.get(key)
-    return _encode({name: event.decode() for name, event in waiting.items()}).decode() if waiting else ""
+    return _encode({name: event.decode() for name, event in waiting.items()}) if waiting else b""

@@ -27,10 +27,16 @@ PRODUCER = {
     "enable.idempotence": True,
     # As Java's and aiokafka's producers do it; librdkafka's own default would send an account elsewhere.
     "partitioner": "murmur2_random",
-    "linger.ms": 1,
+    # Every append ends with a flush, which waits for nothing; until then waiting only makes batches larger.
+    "linger.ms": 100,
     # A refused record of the largest size, in base64, with its reason.
     "message.max.bytes": 12 * 1024 * 1024,
     "queue.buffering.max.kbytes": 128 * 1024,
+}
+
+LEDGER_PRODUCER = {
+    # All records of a batch in one message set: what cuts them up into megabytes costs more than sending them. For topics that take it.
+    "batch.size": 4 * 1024 * 1024,
 }
 
 ANY = -1
@@ -152,8 +158,7 @@ class Writer:
             self.producer.begin_transaction()
         try:
             for append in group:
-                for record in append.records:
-                    self._produce(record)
+                self._produce(append.records)
             if self.transactional:
                 self._commit_transaction([append.consumed for append in group if append.consumed], group[0].membership)
             elif self.producer.flush(COMMIT_S) > 0:
@@ -173,14 +178,15 @@ class Writer:
             self.producer.send_offsets_to_transaction(offsets, membership, COMMIT_S)
         self.producer.commit_transaction(COMMIT_S)
 
-    def _produce(self, record: Record) -> None:
-        topic, key, value, partition, timestamp_ms = record
-        while True:
-            try:
-                self.producer.produce(topic, value, key, partition, on_delivery=self._delivered, timestamp=timestamp_ms)
-                return
-            except BufferError:
-                self.producer.poll(QUEUE_FULL_S)
+    def _produce(self, records: Sequence[Record]) -> None:
+        produce, delivered = self.producer.produce, self._delivered
+        for topic, key, value, partition, timestamp_ms in records:
+            while True:
+                try:
+                    produce(topic, value, key, partition, on_delivery=delivered, timestamp=timestamp_ms)
+                    break
+                except BufferError:
+                    self.producer.poll(QUEUE_FULL_S)
 
     def _delivered(self, error: KafkaError | None, message: Message) -> None:
         if error is not None:

@@ -21,9 +21,10 @@ from confluent_kafka import Message
 from msgspec import UNSET
 
 from tillstream.kernels.lapsing import tick_posting
+from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.posting import record_in
-from tillstream.kernels.routed import Outcome, Routed
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, SpendingEvent, TickEvent, decode
 from tillstream.sinks.budgets import BudgetStore
@@ -57,7 +58,7 @@ class Judged(NamedTuple):
     snapshot: Snapshot
     standing: Standing
     outcomes: list[Outcome]
-    old: list[Routed]
+    old: list[AnyRouted]
 
 
 class Accrue:
@@ -76,10 +77,10 @@ class Accrue:
 
     async def post(self, fetched: Fetched) -> None:
         """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
-        routed, letters = decode_routed(fetched.messages)
-        receipts: list[Routed] = []
+        routed, letters = decode_routed(fetched.messages, self.poster.scanner)
+        receipts: list[AnyRouted] = []
         for item in routed:
-            if isinstance(item.event, TickEvent):
+            if isinstance(item, Routed) and isinstance(item.event, TickEvent):
                 await self.post_receipts(fetched, receipts, [], item.offset - 1)
                 await self.tick(fetched, item, item.event)
                 receipts = []
@@ -87,7 +88,7 @@ class Accrue:
                 receipts.append(item)
         await self.post_receipts(fetched, receipts, letters, fetched.messages[-1].offset() or 0)
 
-    async def post_receipts(self, fetched: Fetched, batch: list[Routed], letters: list[Record], until: int) -> None:
+    async def post_receipts(self, fetched: Fetched, batch: list[AnyRouted], letters: list[Record], until: int) -> None:
         """All but ticks, up to source offset `until`; nothing where the partition stands there already."""
         judged = await self.judge(fetched.partition, lambda: self.state.load(fetched.partition, batch), batch, until)  # (1) (2)
         if judged is None:
@@ -102,7 +103,7 @@ class Accrue:
         self.stats.count(outcomes, [now_ms - message.timestamp()[1] for message in fetched.messages[: len(batch)]])
 
     async def judge(
-        self, partition: int, load: Callable[[], Awaitable[Loaded]], batch: Sequence[Routed], until: int | None = None
+        self, partition: int, load: Callable[[], Awaitable[Loaded]], batch: Sequence[AnyRouted], until: int | None = None
     ) -> Judged | None:
         """Steps (1) and (2); None where the partition stands at `until`. Once more, from the beginning, where a lease was short."""
         self.state.with_members = self.poster.looks_at_members
@@ -121,7 +122,7 @@ class Accrue:
                 break
         return Judged(snapshot, standing, outcomes, old)
 
-    async def load_chronicles(self, partition: int, batch: Sequence[Routed], snapshot: Snapshot) -> None:
+    async def load_chronicles(self, partition: int, batch: Sequence[AnyRouted], snapshot: Snapshot) -> None:
         """Completes step (1) for accounts that have an event which came late."""
         accounts = self.poster.in_need_of_chronicles(batch, snapshot)
         if accounts:
@@ -164,12 +165,17 @@ class Accrue:
         return Standing(stands, max(before.ledger, places.get(LEDGER, -1)), before.as_of)
 
 
-def decode_routed(messages: Sequence[Message]) -> tuple[list[Routed], list[Record]]:
+def decode_routed(messages: Sequence[Message], scanner: Scanner | None) -> tuple[list[AnyRouted], list[Record]]:
     """What `identify` routed, in order; dead letters for what did not come from it."""
-    routed: list[Routed] = []
+    routed: list[AnyRouted] = []
     letters: list[Record] = []
-    for message in messages:
-        raw = message.value() or b""
+    raws = [message.value() or b"" for message in messages]
+    offsets = [message.offset() or 0 for message in messages]
+    scanned = [None] * len(raws) if scanner is None else scanner.scan(raws, offsets)
+    for message, raw, sale in zip(messages, raws, scanned, strict=True):
+        if sale is not None:
+            routed.append(sale)
+            continue
         try:
             # Longer than what a till may send by what identify and recall have put in front.
             event = decode(raw, ROUTED_BYTES_MAX)
@@ -199,7 +205,7 @@ def followers(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]
             yield Record(TRANSACTIONS, account_id.encode(), with_account(raw, account_id), timestamp_ms=timestamp_ms)
 
 
-def recalls(old: Sequence[Routed], fetched: Fetched) -> Iterator[Record]:
+def recalls(old: Sequence[AnyRouted], fetched: Fetched) -> Iterator[Record]:
     """Events about sales that Redis has let go: history is asked, and they come back."""
     for routed in old:
         timestamp_ms = fetched.message_at(routed.offset).timestamp()[1]

@@ -14,7 +14,7 @@ from tillstream.sinks.directory import Directory
 from tillstream.sinks.history import History
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.state import StateStore
-from tillstream.sinks.writer import Writer
+from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
 from tillstream.streams.groups import Groups
@@ -94,7 +94,7 @@ class PointsRuntime(Runtime):
     async def connect(self) -> None:
         await super().connect()
         settings = self.settings
-        self.ledger = Writer(self.kafka, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
+        self.ledger = Writer(self.kafka | LEDGER_PRODUCER, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.ledger.start()
         if await self.directory.members_offset() is None:
             await restore_directory(self.directory, self.kafka, settings.partitions, self.seal)

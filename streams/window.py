@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 
 from tillstream.kernels.keys import occurred
-from tillstream.kernels.routed import Routed
+from tillstream.kernels.plain import PlainSale
+from tillstream.kernels.routed import AnyRouted
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ReturnEvent, TickEvent, VoidEvent
 from tillstream.sinks.directory import Directory
@@ -40,7 +41,7 @@ class Window:
         return gone
 
 
-def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed], list[Routed]]:
+def split_old(batch: Iterable[AnyRouted], snapshot: Snapshot) -> tuple[list[AnyRouted], list[AnyRouted]]:
     """What can be judged, and what history must be asked about first: its sale may be among the postings that were let go.
 
     An event that history was asked about brings what history has; the snapshot takes it.
@@ -48,11 +49,15 @@ def split_old(batch: Iterable[Routed], snapshot: Snapshot) -> tuple[list[Routed]
     batch = list(batch)
     if snapshot.horizon is None:
         return batch, []
-    here = {routed.key for routed in batch if not isinstance(routed.event, ReturnEvent | VoidEvent)} | snapshot.postings.keys()
+    sales = (routed for routed in batch if isinstance(routed, PlainSale) or not isinstance(routed.event, ReturnEvent | VoidEvent))
+    here = {routed.key for routed in sales} | snapshot.postings.keys()
     horizon = date.fromisoformat(snapshot.horizon)
-    ready: list[Routed] = []
-    old: list[Routed] = []
+    ready: list[AnyRouted] = []
+    old: list[AnyRouted] = []
     for routed in batch:
+        if isinstance(routed, PlainSale):
+            (ready if routed.key in snapshot.postings or routed.issued_on - timedelta(days=1) > horizon else old).append(routed)
+            continue
         event = routed.event
         if isinstance(event, TickEvent):
             ready.append(routed)

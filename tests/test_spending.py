@@ -263,7 +263,8 @@ def test_transfer_moves_the_earliest_lots_with_their_expiry_to_a_member_of_the_h
     family = [household("m1", "home"), household("m2", "home")]
     events = [sale("01", "S1"), sale("03", "S2"), transfer("05", 150), hold("06", 120) | {"id": "m2-hold"}]
     events[3]["data"] = events[3]["data"] | {"member": {"scheme": "member", "value": "m2"}}
-    alone = envelope("member.household_changed", "leave", "crm", {"member_id": "m2", "household_id": None}) | {"time": "2026-03-05T23:00:00Z"}
+    leaves = envelope("member.household_changed", "leave", "crm", {"member_id": "m2", "household_id": None})
+    alone = leaves | {"time": "2026-03-05T23:00:00Z"}
     simulation = simulated(*family, *events, alone, program=program())
     assert simulation.rejected == []
     assert simulation.accepted == 7

@@ -56,7 +56,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     replication: Count = 1
     session_ms: Count = 10_000
     poll_interval_ms: Count = 60_000
-    batch_rows_max: Count = 2_000
+    batch_rows_max: Count = 1_000
     receipt_window_days: Count = 90
     history_rows: Count = 10_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -1,0 +1,18 @@
+from collections.abc import Callable, Iterable
+from datetime import date
+
+from tillstream.kernels.award import Awards
+from tillstream.kernels.plain import PlainSale
+from tillstream.kernels.posting import DayTerms
+from tillstream.kernels.routed import Outcome
+from tillstream.kernels.snapshot import Snapshot
+
+def credit_plain(
+    sales: list[PlainSale],
+    awards: Awards,
+    terms_of: Callable[[date], DayTerms],
+    behind_day: bytes,
+    units: list[str],
+    snapshot: Snapshot,
+    judge: Callable[[PlainSale], Iterable[Outcome]],
+) -> list[Outcome]: ...
