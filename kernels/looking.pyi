@@ -4,7 +4,7 @@ from datetime import date
 from typing import NamedTuple
 
 from tillstream.kernels.columns import Columns
-from tillstream.kernels.member_rules import Questions
+from tillstream.kernels.questions import Questions
 from tillstream.schemas.member_state import Member
 
 OWN_PARTS: tuple[str, ...]

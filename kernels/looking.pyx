@@ -22,9 +22,6 @@ from msgspec.json import encode
 
 from tillstream.kernels.rules import VALUES_MAX
 
-cdef extern from "Python.h":
-    long long PyLong_AsLongLongAndOverflow(object, int*) except? -1
-
 cdef dict EMPTY = {}
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
@@ -48,7 +45,7 @@ class Looks(NamedTuple):
 
 
 cdef class Looker:
-    """The bounds and caps of one program's rules for receipts, compiled from `rules.CompiledRules` and `member_rules.Questions`."""
+    """The bounds and caps of one program's rules for receipts, compiled from `rules.CompiledRules` and `questions.Questions`."""
 
     cdef list counters, used_ids, room_ids
     cdef const int64_t[::1] sums_from, bound_row, bound_sum, least, most, own, used_row, room_cap
@@ -58,7 +55,7 @@ cdef class Looker:
     cdef bint looks_at_who
 
     def __init__(self, words, questions):
-        """`questions` says what to look at, `member_rules.Questions`."""
+        """`questions` says what to look at, `questions.Questions`."""
         self.words = words
         names = [counter for counter, _, _ in questions.sums]
         self.counters = list(dict.fromkeys(names))
@@ -212,20 +209,25 @@ cdef inline int64_t added(int64_t sum, int64_t more) noexcept:
     return INT64_MAX if more > 0 and sum > INT64_MAX - more else sum + more
 
 
+cdef inline int64_t counted(count) except? -1:
+    """A count of 64 bits; beyond them, the most that they hold."""
+    try:
+        return <int64_t> count
+    except OverflowError:
+        return INT64_MAX
+
+
 cdef int sums_over(dict counts, const int64_t* spans, Py_ssize_t n, int64_t* sums) except -1:
     """The sums of the counts over `n` spans of dates."""
     cdef PyObject* day
     cdef PyObject* count
     cdef Py_ssize_t place = 0, j
     cdef int64_t date, more
-    cdef int beyond
     for j in range(n):
         sums[j] = 0
     while PyDict_Next(counts, &place, &day, &count):
         date = <int64_t> <object> day
-        more = PyLong_AsLongLongAndOverflow(<object> count, &beyond)
-        if beyond > 0:
-            more = INT64_MAX
+        more = counted(<object> count)
         for j in range(n):
             if spans[2 * j] <= date <= spans[2 * j + 1]:
                 sums[j] = added(sums[j], more)

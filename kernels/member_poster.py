@@ -105,7 +105,8 @@ class MemberPoster(Poster):
 
     def earn_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[MemberEarned]:
         """The kernel's awards for sales of accounts that are all different, each under its member's state."""
-        columns = gather(self.compiled, [routed.event.data for routed in run], self.zone)  # type: ignore[union-attr]
+        sales = [routed.event.data for routed in run]
+        columns = gather(self.compiled, sales, self.zone)  # type: ignore[arg-type]
         folds = [None if routed.account_id is None else self.fold(snapshot, routed.account_id) for routed in run]
         for fold, day in zip(folds, columns.dates, strict=True):
             if fold is not None:
@@ -137,14 +138,14 @@ class MemberPoster(Poster):
         moved = self.rules.counting.mover.gives(sums)
         if self.overspends(moved.budgets):
             earned = self.earned_again(earned, fold)
-            self.check_sale(event.data, earned)
+            self.check_sale(event.data, Earned(*earned[:3]))
             sums = earned.awards.sums(earned.place)
             moved = self.rules.counting.mover.gives(sums)
         bonuses = fold.sale(sold, sums, moved.budgets)
         step = Step(routed.account_id or "", sold, moved, self.rules.look_at(earned.run.looks, earned.place) if moved.again else None)
         is_swift = closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of)
         if is_swift and self.only_earns(fold, step, snapshot):
-            return [self.swift_sale(routed, event, earned, step, snapshot, digest)]
+            return [self.swift_sale(routed, event, earned, fold, step, snapshot, digest)]
         bare = self.bare_sale(routed, event, terms, snapshot, digest)
         given = [*self.rules.given(earned.awards, earned.place, bare.line_no), *bonuses]
         entries = [*bare.entries, *self.accruals(given, bare)]
@@ -160,9 +161,11 @@ class MemberPoster(Poster):
             or (after < fold.as_of and self.family.dues_between(fold.member, after, fold.as_of))
         )
 
-    def swift_sale(self, routed: Routed, event: SaleEvent, earned: MemberEarned, step: Step, snapshot: Snapshot, digest: str) -> bytes:
+    def swift_sale(
+        self, routed: Routed, event: SaleEvent, earned: MemberEarned, fold: Fold, step: Step, snapshot: Snapshot, digest: str
+    ) -> bytes:
         """The record of a sale in order that only earns, applied: what `finish` does with its posting, without the objects in between."""
-        account_id, terms, fold = step.account_id, self.terms_of(earned.day), earned.fold
+        account_id, terms = step.account_id, self.terms_of(earned.day)
         holdings = snapshot.units(account_id)
         for unit, points in step.moved.units.items():
             check_room(unit, holdings, points)

@@ -68,8 +68,9 @@ class MemberRules:
 
     def award(self, columns: Columns, looks: Looks) -> Awards:
         """The kernel's awards under these looks."""
-        first, tender, receipt_bits, *lines, _ = columns
-        return self.kernel.award(first, tender, narrowed(receipt_bits, looks.closed), *lines, looks.room)
+        first, tender, receipt_bits, amount, quantity, line_no, line_bits, _ = columns
+        open_bits = narrowed(receipt_bits, looks.closed)
+        return self.kernel.award(first, tender, open_bits, amount, quantity, line_no, line_bits, looks.room)
 
     def looks_of(self, look: Look) -> Looks:
         """A look that the ledger kept, in columns; an empty one closes nothing."""

@@ -19,7 +19,7 @@ def sheet_of_posting(posting: Posting, rules: Mapping[str, Rule]) -> Sheet:
     """What a posting's rules gave, before anything came back; an exchange is nobody's award."""
     sheet = Sheet({}, {}, posting.look or Look())
     for group in posting.entries:
-        if group.kind != "accrual" or group.rule_id not in rules or rules[group.rule_id].on == "balance":
+        if group.kind != "accrual" or group.rule_id is None or group.rule_id not in rules or rules[group.rule_id].on == "balance":
             continue
         lines = sheet.given.setdefault(group.rule_id, {})
         for number, points in zip(group.line_no or [WHOLE], group.points, strict=True):

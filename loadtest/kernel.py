@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from loadtest.contender import VoidRunError
+from loadtest.contender import VoidRunError, spare_the_collector
 from loadtest.load import KERNEL_BATCH, PROGRAM, Prepared, prepare, program
 from loadtest.member_kernel import MemberBench
 from loadtest.numpy_award import NumpyAward
@@ -150,6 +150,7 @@ def run(receipts: int, runs: int, progress: Callable[[str], None]) -> Report:
     Raises:
         VoidRunError: kernel, NumPy and oracle do not agree.
     """
+    spare_the_collector()
     records = prepare(receipts)
     bench, members = Bench(records), MemberBench(records)
     bench.compare()
