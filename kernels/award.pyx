@@ -312,6 +312,7 @@ cdef struct Receipt:
     int64_t total
     int64_t positions
     int64_t* net
+    uint64_t* open
     int32_t* place
     int64_t* weight
     int64_t* number
@@ -438,7 +439,7 @@ cdef class Kernel:
     cdef void* take_room(self, Receipt* receipt, Py_ssize_t longest) noexcept:
         """One block for all scratch columns of the longest receipt; NULL without memory."""
         cdef Py_ssize_t columns = 4 * longest + self.rules_n * longest
-        cdef char* room = <char*> malloc(columns * 8 + longest * (sizeof(Remainder) + sizeof(int32_t)))
+        cdef char* room = <char*> malloc((columns + self.words) * 8 + longest * (sizeof(Remainder) + sizeof(int32_t)))
         if room == NULL:
             return NULL
         receipt.net = <int64_t*> room
@@ -446,7 +447,8 @@ cdef class Kernel:
         receipt.number = receipt.weight + longest
         receipt.part = receipt.number + longest
         receipt.given = receipt.part + longest
-        receipt.remainder = <Remainder*> (receipt.given + self.rules_n * longest)
+        receipt.open = <uint64_t*> (receipt.given + self.rules_n * longest)
+        receipt.remainder = <Remainder*> (receipt.open + self.words)
         receipt.place = <int32_t*> (receipt.remainder + longest)
         return room
 
@@ -461,7 +463,7 @@ cdef class Kernel:
         for k in range(self.rules_n):
             if status != OK:
                 break
-            if not (bits[k >> 6] >> (k & 63)) & 1:
+            if not ((bits[k >> 6] & receipt.open[k >> 6]) >> (k & 63)) & 1:
                 continue
             if receipt.total < self.min_amount[k] or receipt.positions < self.min_positions[k]:
                 continue
@@ -474,11 +476,15 @@ cdef class Kernel:
         return status
 
     cdef int open_receipt(self, Receipt* receipt, int64_t tender) noexcept nogil:
-        """Totals, and what of each line was not paid with points."""
-        cdef Py_ssize_t i
+        """Totals, the rules that some line leaves open, and what of each line was not paid with points."""
+        cdef Py_ssize_t i, w
         cdef int64_t quantities = 0
         receipt.total = 0
         receipt.positions = 0
+        for w in range(self.words):
+            receipt.open[w] = 0
+            for i in range(receipt.n):
+                receipt.open[w] |= receipt.line_bits[i * self.words + w]
         for i in range(receipt.n):
             if receipt.amount[i] > INT64_MAX - receipt.total or receipt.quantity[i] > INT64_MAX - quantities:
                 return OVERFLOW
