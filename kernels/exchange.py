@@ -1,7 +1,7 @@
 """Rules `on = "balance"`: whenever an account has enough of one unit, it is exchanged for another ("buy 9, the 10th is free")."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 
 from tillstream.kernels.holdings import Units
@@ -19,6 +19,11 @@ class Exchanges:
 
     def __init__(self, program: Program) -> None:
         self.rules = [(rule, conditions_of(rule)) for rule in ordered(program.rules) if rule.exchange is not None]
+
+    def possible(self, units: Units, more: Mapping[str, int]) -> bool:
+        """Whether an account that holds `units` and gets `more` may have enough for an exchange; conditions apart."""
+        found = [rule.exchange for rule, _ in self.rules if rule.exchange is not None]
+        return any((units[x.unit].balance if x.unit in units else 0) + more.get(x.unit, 0) >= x.points for x in found)
 
     def due(self, units: Units, entries: list[Entries], member: Member, day: str, expiries: dict[str, str | None]) -> Iterator[Entries]:
         """What is exchanged after `entries` on an account that held `units` before them."""

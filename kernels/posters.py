@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import groupby
 
-from tillstream.kernels.dues import Due
+from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
@@ -41,6 +41,7 @@ class Posters:
     def exchange(self, timetable: Timetable) -> None:
         """Judges by another timetable from the next batch on. What is compiled stays, but for the one name that tells no content."""
         self.timetable = timetable
+        self._calendars: list[Dues] | None = None
         looks = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
         if looks != getattr(self, "looks_at_members", looks):
             self.posters.clear()
@@ -124,8 +125,20 @@ class Posters:
 
     def next_due(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due by any version, 0 for none."""
-        days = (self._member_poster(effective).dues.next_after(member, after) for effective in self.timetable.effective_versions)
-        return min((day.toordinal() for day in days if day is not None), default=0)
+        found = 0
+        for calendar in self.calendars:
+            day = calendar.next_after(member, after)
+            if day and (found == 0 or day < found):
+                found = day
+        return found
+
+    @property
+    def calendars(self) -> list[Dues]:
+        """What falls due by each version, made when it is first asked for."""
+        if self._calendars is None:
+            every = [self._member_poster(effective).dues for effective in self.timetable.effective_versions]
+            self._calendars = [calendar for calendar in every if not calendar.empty]
+        return self._calendars
 
     def _member_poster(self, effective: Versioned) -> MemberPoster:
         poster = self.poster_of(effective)

@@ -255,8 +255,7 @@ class Poster:
         units = snapshot.units(account_id)
         for number, points in totals:
             unit = self.compiled.units[number]
-            if (units[unit].balance if unit in units else 0) + points > INT64_MAX:
-                raise overflow(unit)
+            check_room(unit, units, points)
         snapshot.credit(account_id, [(self.compiled.units[number], points) for number, points in totals], terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
         return record
@@ -403,6 +402,15 @@ def check_overflow(entries: list[Entries], units: Units) -> None:
         balance = balances[group.unit]
         if max(abs(balance), abs(balance + aside.get(group.unit, 0))) > INT64_MAX:
             raise overflow(group.unit)
+
+
+def check_room(unit: str, units: Units, more: int) -> None:
+    """The same, where points are only added."""
+    holding = units.get(unit)
+    if holding is not None:
+        more += holding.balance + max(0, pending_points(holding) + held_points(holding))
+    if more > INT64_MAX:
+        raise overflow(unit)
 
 
 def overflow(unit: str) -> Malformed:

@@ -65,7 +65,7 @@ class Refold:
         if posting.kind == "sale":
             look, given = self.fold.sale_again(posting)
             self.given[posting.posting_id] = given
-            self.sheets[posting.posting_id] = sheet_of(given, look if self.fold.rules.requalifying else None)
+            self.sheets[posting.posting_id] = sheet_of(given, look)
         elif posting.reverses_posting is not None:
             sale = known[posting.reverses_posting]
             before = self.back.get(sale.posting_id, {})

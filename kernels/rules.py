@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Callable
 from datetime import date
 from fractions import Fraction
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -149,13 +150,17 @@ def bought_lines(bought: Bought) -> Lines:
 
 def bought_id(bought: Bought) -> str:
     """The same for all conditions that look for the same goods, however far back."""
-    return "lines " + msgspec.json.encode(bought_lines(bought)).decode()
+    return watch_id("lines", bought_lines(bought), Goods())
 
 
 def target_id(rule: Rule) -> str:
     """The same for all targets that count the same goods in the same way."""
-    count = "" if rule.target is None else rule.target.count
-    return f"{count} " + msgspec.json.encode((rule.lines, rule.exclude)).decode()
+    return watch_id("" if rule.target is None else rule.target.count, rule.lines, rule.exclude)
+
+
+def watch_id(count: str, lines: Lines, exclude: Goods) -> str:
+    """What is counted, and a hash of the goods: it stands in every ledger record of a member, so it is short."""
+    return f"{count} {blake2b(msgspec.json.encode((lines, exclude)), digest_size=6).hexdigest()}"
 
 
 def award_ratio(rule: Rule, form: str) -> tuple[int, int]:
