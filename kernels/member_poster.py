@@ -385,7 +385,7 @@ class MemberPoster(Poster):
     def overspends(self, budgets: Iterable[tuple[str, int]]) -> bool:
         """Whether others of the same run have meanwhile taken from a budget what a sale was promised."""
         left = self.family.budgets.left
-        return any([points > left(self.named[rule_id]) for rule_id, points in budgets])
+        return any(points > left(self.named[rule_id]) for rule_id, points in budgets)
 
     def earned_again(self, earned: MemberEarned, fold: Fold) -> MemberEarned:
         """The sale judged once more, by itself, under what is left of the budgets now."""
