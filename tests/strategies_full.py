@@ -80,7 +80,7 @@ def random_receipt_rule(random: Random, name: str, levels: list[str]) -> dict[st
         "rounding": (0.3, random.choice(["floor", "half_up", "ceil"])),
         "group": (0.3, "g"),
         "exclusive": (0.08, True),
-        "cap": (0.5, random_cap(random)),
+        "cap": (0.5, random_cap(random, on_receipts=True)),
         "earn_on_points_tender": (0.2, True),
         "member": (0.5, random_member(random, levels)),
         "once": (0.15, random.choice([*PERIODS, "ever"])),
@@ -105,14 +105,16 @@ def random_when(random: Random) -> dict[str, Any]:
     return {key: choices[key] for key in random.sample(list(choices), random.randint(1, 2))}
 
 
-def random_cap(random: Random) -> dict[str, Any]:
+def random_cap(random: Random, *, on_receipts: bool) -> dict[str, Any]:
+    """One or two limits; what is no receipt has no limit per receipt, and one member's share is not above the whole budget."""
     choices: dict[str, Any] = {
-        "per_receipt": random.randint(3, 60),
         "per_member": {"points": random.randint(20, 150), "per": random.choice([*PERIODS, "campaign"])},
-        "budget": random.randint(50, 600),
+        "budget": random.randint(150, 600),
     }
+    choices |= {"per_receipt": random.randint(3, 60)} if on_receipts else {}
     cap = {key: choices[key] for key in random.sample(list(choices), random.randint(1, 2))}
-    return cap | ({"on_return": "keep"} if random.random() < 0.3 else {})
+    limits_totals = "per_member" in cap or "budget" in cap
+    return cap | ({"on_return": "keep"} if limits_totals and random.random() < 0.3 else {})
 
 
 def random_window(random: Random, bounds: list[int]) -> dict[str, Any]:
@@ -148,7 +150,7 @@ def bonus_rules(random: Random, levels: list[str]) -> list[dict[str, Any]]:
         {"id": "welcome", "on": "enrolled", "award": fixed},
         {"id": "birthday", "on": "birthday", "award": fixed, "once": "year"},
         {"id": "review", "on": "activity.review", "award": fixed, "activity": {"stars": [4, 5]}, "once": random.choice(["day", "week"])},
-        {"id": "display", "on": "activity.planogram", "award": {"points": 3, "per_item": 2}, "cap": random_cap(random)},
+        {"id": "display", "on": "activity.planogram", "award": {"points": 3, "per_item": 2}, "cap": random_cap(random, on_receipts=False)},
         {"id": "free", "on": "balance", "unit": "coffees", "exchange": {"unit": "stamps", "points": 9}, "award": {"fixed": 1}},
         {"id": "target", "on": "period_end", "target": target, "award": steps, "lines": {"category": ["dairy/**"]}},
     ]
