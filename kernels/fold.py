@@ -164,9 +164,9 @@ class Fold:
             advance(self.rules.program.tiers, self.member, min(day.toordinal(), self.as_of))
 
     def stands_at(self, posting: Posting) -> None:
+        """What was due before a posting has been dealt with: what came after it does not change that."""
         self.member.last = max(self.member.last, position(posting))
-        if posting.kind == "due":
-            self.member.dues_until = day_of(posting)
+        self.member.dues_until = max(self.member.dues_until, min(day_of(posting), self.as_of))
 
 
 def position(posting: Posting) -> Position:

@@ -13,7 +13,7 @@ from msgspec import structs
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import gather
 from tillstream.kernels.counting import day_of
-from tillstream.kernels.dues import Dues, earliest
+from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.fold import Fold, instant_text, midnight, sheet_of
@@ -148,14 +148,10 @@ class MemberPoster(Poster):
         snapshot.as_of = max(snapshot.as_of or "", event.data.date.isoformat())
         for account_id in sorted(snapshot.members):
             fold = self.fold(snapshot, account_id)
-            due = earliest(self.family.dues_between(fold.member, fold.member.dues_until, as_of_day(snapshot)))
-            if not due:
-                continue
-            first = self.family.member_poster_on(due[0].day).facts.due(account_id, due[0], routed)
-            if is_late(first, fold.member.last):
-                yield from self.late_records(first, snapshot, closes=False)
-            else:
-                made = self.fall_due(fold, fold.member.dues_until, account_id, routed)
+            if self.falls_due_late(fold.member, as_of_day(snapshot)):
+                cause = self.facts.due(account_id, Due(event.data.date, CLOCK, [], 0), routed)
+                yield from self.late_records(cause, snapshot, closes=False)
+            elif made := self.fall_due(fold, fold.member.dues_until, account_id, routed):
                 yield from self.finish(made, fold, snapshot, closes=False)
         yield from super().tick(routed, event, snapshot)
 
@@ -167,7 +163,8 @@ class MemberPoster(Poster):
         fold = Fold(self.rules, self.zone, Allowance(self.family.budgets, self.usage(known, old)), as_of_day(snapshot))
         refold = Refold(fold, self.family, late, as_of_day(snapshot))
         refold.run([*known.values(), late])
-        return self.finish(list(self.differences(late, known, old, refold, snapshot.as_of)), fold, snapshot, closes=closes)
+        different = list(self.differences(late, known, old, refold, snapshot.as_of))
+        return self.finish(different, fold, snapshot, closes=closes) if different else []
 
     def differences(
         self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold, as_of: str | None
@@ -231,9 +228,10 @@ class MemberPoster(Poster):
         return found
 
     def falls_due_late(self, member: Member, until: int) -> bool:
-        """Whether what falls due up to a date stands before events that the account has already."""
-        due = self.family.dues_between(member, member.dues_until, until)
-        return bool(due) and (instant_text(midnight(due[0].day, self.zone)), "") < member.last
+        """Whether something may be due up to a date before events that the account has already: by the state before them, not by today's."""
+        if member.dues_until >= until or member.dues_until == 0:
+            return member.dues_until < until and member.last > FIRST
+        return member.last[0] >= instant_text(midnight(date.fromordinal(member.dues_until + 1), self.zone))
 
     def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
         """As `Poster.tick_record`, with what can be exchanged once points have ripened."""

@@ -40,6 +40,8 @@ class Midnights:
             due = date.fromisoformat(first) + timedelta(days=1)
             if snapshot.as_of is None or due.isoformat() > snapshot.as_of:
                 yield self.tick_on(due)
+        if last:  # Nothing is noted any more, so the clock may move on without a look at the accounts.
+            snapshot.as_of = max(snapshot.as_of or last, last)
 
     def rest(self, snapshot: Snapshot) -> Iterator[Routed]:
         """What is due up to the largest date, that date itself included."""

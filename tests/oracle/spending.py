@@ -56,13 +56,22 @@ def end_hold(account: Account, hold_id: str | None) -> Hold | None:
     return there
 
 
+def capture(account: Account, hold_id: str | None, unit: str, day: date) -> Hold | None:
+    """Ends the hold that pays on `day`, if there is one: after its last day nothing can be taken out of it, and it waits for its end."""
+    there = account.holds.get(hold_id or "")
+    if there is not None and (there.unit != unit or day > there.last_day):
+        return None
+    return end_hold(account, hold_id)
+
+
 def redeem(books: Books, account: Account, data: Event, day: date) -> None:
     """A hold's points are spent as of the day on which they were held."""
     unit_of(books, data, day)
-    there = account.holds.get(data.get("hold_id") or "")
-    check_covered(account, data, day, there.points if there is not None and there.is_open else 0)
-    ended = end_hold(account, data.get("hold_id"))
-    account.debit(data.get("unit", "points"), ended.day if ended else day, data["points"])
+    unit, there = data.get("unit", "points"), account.holds.get(data.get("hold_id") or "")
+    opens = there is not None and there.is_open and there.unit == unit and day <= there.last_day
+    check_covered(account, data, day, there.points if there is not None and opens else 0)
+    ended = capture(account, data.get("hold_id"), unit, day)
+    account.debit(unit, ended.day if ended else day, data["points"])
 
 
 def adjust(books: Books, account: Account, data: Event, day: date) -> None:
@@ -91,10 +100,11 @@ def pay(account: Account, sale: Purchase) -> None:
     lines = sale.data["lines"]
     for tender in sale.data.get("tenders", []):
         if tender["type"] == "points":
-            ended = end_hold(account, tender.get("hold_id"))
+            unit = tender.get("unit", "points")
+            ended = capture(account, tender.get("hold_id"), unit, sale.day)
             parts = spread(tender["points"], [line["amount"] for line in lines], [line["line_no"] for line in lines])
             for line, points in zip(lines, parts, strict=True):
-                payment = Payment(tender.get("unit", "points"), ended.day if ended else sale.day, line["line_no"], points)
+                payment = Payment(unit, ended.day if ended else sale.day, line["line_no"], points)
                 sale.payments.append(payment)
                 account.debit(payment.unit, payment.day, points)
 

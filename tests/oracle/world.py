@@ -53,6 +53,8 @@ class Run:
         self.account_of = account_of
         self.sales: dict[tuple[str, str], tuple[Account | None, Purchase]] = {}
         self.rejected = dict(history.refused)
+        self.returns: set[tuple[str, str]] = set()
+        self.waiting = 0
         self.members_enrolled: set[str] = set()
 
     def result(self) -> Outcome:
@@ -114,10 +116,15 @@ class Run:
 
     def come_back(self, event: Event, moment: Moment) -> Account | None:
         sale = sale_of(event)
-        if sale is None or sale not in self.sales:
+        if sale is not None and sale not in self.sales and sale not in self.returns:
+            self.waiting += 1
+            return None
+        if sale is None or sale in self.returns:
             raise Refused("not_a_sale")
         account, purchase = self.sales[sale]
         come_back(self.books, account, purchase, event, moment.day)
+        if event["type"] == "receipt.return":
+            self.returns.add(receipt_of(event))
         return account
 
     def happen(self, account: Account, event: Event, moment: Moment) -> None:
@@ -169,7 +176,7 @@ class Run:
             {name: account.tier for name, account in self.books.accounts.items() if account.tier is not None},
             granted,
             self.history.duplicates,
-            self.history.waiting,
+            self.waiting,
             self.rejected,
         )
 
