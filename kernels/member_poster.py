@@ -5,7 +5,7 @@ account judged again (refold.py): it gets its posting, and every earlier posting
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from msgspec import structs
@@ -17,7 +17,9 @@ from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.fold import Fold, instant_text, midnight, sheet_of
+from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import occurred
+from tillstream.kernels.lapsing import due_after
 from tillstream.kernels.member_rules import Given, Look, MemberRules, judged_of
 from tillstream.kernels.posting import Earned, Poster
 from tillstream.kernels.refold import Refold, Versions, is_late, summed
@@ -68,7 +70,7 @@ class MemberPoster(Poster):
         self.rules = MemberRules(self.program, self.compiled, self.kernel)
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
-        self.exchanges = Exchanges(self.program)
+        self.exchanges = Exchanges(self.program, self.holding_days)
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
@@ -228,7 +230,7 @@ class MemberPoster(Poster):
         return found
 
     def falls_due_late(self, member: Member, until: int) -> bool:
-        """Whether something may be due up to a date before events that the account has already: by the state before them, not by today's."""
+        """Whether something may be due up to a date before events that the account has: by the state before them, which was another."""
         if member.dues_until >= until or member.dues_until == 0:
             return member.dues_until < until and member.last > FIRST
         return member.last[0] >= instant_text(midnight(date.fromordinal(member.dues_until + 1), self.zone))
@@ -236,23 +238,25 @@ class MemberPoster(Poster):
     def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
         """As `Poster.tick_record`, with what can be exchanged once points have ripened."""
         ripe = [date.fromisoformat(group.until) for group in posting.entries if group.kind == "release" and group.until is not None]
-        if ripe and self.exchanges.rules and posting.account_id is not None:
-            day = max(ripe) + timedelta(days=1)
-            member = snapshot.members.get(posting.account_id) or Member()
+        if ripe and posting.account_id is not None:
+            local = midnight(max(ripe) + timedelta(days=1), self.zone)
             units = snapshot.units(posting.account_id)
-            exchanged = self.exchanges.due(units, posting.entries, member, day.isoformat(), self.terms_of(day).expiries)
-            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
+            posting = structs.replace(posting, entries=self.exchanged(posting, posting.entries, local, units, snapshot))
         return super().tick_record(posting, snapshot)
 
-    def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
-        """As `Poster.keep`, with what is exchanged after the posting."""
-        if posting.account_id is not None and self.exchanges.rules:
-            expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
-            units = snapshot.units(posting.account_id)
-            member = posting.member or snapshot.members.get(posting.account_id) or Member()
-            exchanged = self.exchanges.due(units, posting.entries, member, posting.day, expiries)
-            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
-        return super().keep(posting, snapshot, closes=closes)
+    def completed(self, posting: Posting, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """As `Poster.completed`, with what is exchanged after the posting."""
+        local = datetime.fromisoformat(posting.occurred_at).astimezone(self.zone)
+        return self.exchanged(posting, super().completed(posting, units, snapshot), local, units, snapshot)
+
+    def exchanged(self, posting: Posting, entries: list[Entries], local: datetime, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """The entries of a posting, what they allow to be exchanged, and what falls due of that."""
+        if not self.exchanges.rules:
+            return entries
+        member = posting.member or snapshot.members.get(posting.account_id or "") or Member()
+        exchanged = list(self.exchanges.due(units, entries, member, local, self.terms_of(local.date()).expiries))
+        entries = [*entries, *exchanged]
+        return [*entries, *due_after(units, entries, snapshot.as_of)] if exchanged else entries
 
     def fall_due(self, fold: Fold, after: int, account_id: str, cause: Routed | Posting) -> list[Posting]:
         """The postings of what falls due later than the date `after`, up to the latest tick, with what the rules give for each."""

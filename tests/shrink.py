@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 from tests.engine import engine_outcome
@@ -30,10 +31,11 @@ def disagrees(programs: list[Program], events: list[Event]) -> bool:
 
 def shrunk(programs: list[Program], events: list[Event], fails: Fails = disagrees) -> tuple[list[Program], list[Event]]:
     """The same failure, smaller: events, then programs, until neither gives way."""
-    size = -1
-    while size != (size := len(events) + len(repr(programs))):
-        events = fewer(events, lambda some: fails(programs, some))
-        programs = simpler(programs, lambda some: fails(some, events))
+    size = len(events) + len(repr(programs))
+    events = fewer(events, partial(fails, programs))
+    programs = simpler(programs, lambda some: fails(some, events))
+    if len(events) + len(repr(programs)) < size:
+        return shrunk(programs, events, fails)
     return programs, events
 
 

@@ -26,6 +26,7 @@ class Grant:
     expires_on: str
     pending_until: date | None = None
     taken: int = 0
+    exchanged: bool = False
 
     @property
     def left(self) -> int:

@@ -4,7 +4,7 @@ from datetime import date, datetime
 from typing import Any
 
 from tests.oracle.calendar import DAY, expiry_of
-from tests.oracle.earning import Books, allowed, grant, rooms_of
+from tests.oracle.earning import Books, allowed, grant
 from tests.oracle.facts import Account, Event, Hold, Moment, Payment, Program, Purchase, Refused
 from tests.oracle.timetable import in_force
 from tests.reference import applies, spread
@@ -122,10 +122,8 @@ def exchange(books: Books, account: Account, moment: Moment) -> bool:
         while account.units[unit].balance(f"{moment.day}") >= points:
             if not applies(rule, instant, books.zone) or not allowed(account, rule, seen):
                 break
-            given = min([int(rule["award"]["fixed"]), *rooms_of(books, account, rule, moment.day)])
             account.debit(unit, moment.day, points)
-            if given:
-                grant(account, program, rule, seen, None, given)
+            grant(account, program, rule, seen, None, int(rule["award"]["fixed"])).exchanged = True
             any_taken = True
     return any_taken
 
