@@ -34,6 +34,7 @@ class Counting:
         add(member, PURCHASES, day, 1)
         add(member, SPEND, day, sum(sale.amount))
         for counter, count in self._watched(sale, {}):
+            member.counts.setdefault(counter, {}).setdefault(day, 0)  # A period with a sale has an end, whatever was bought.
             add(member, counter, day, count)
 
     def came_back(self, member: Member, sale: Posting, before: Sums, after: Sums, *, voided: bool) -> None:

@@ -3,17 +3,17 @@
 What is exchanged has been earned before, so it counts for no tier and no cap.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import date, datetime
 
 from tillstream.kernels.bonuses import is_open
 from tillstream.kernels.earning import pending_first
-from tillstream.kernels.holdings import Units
+from tillstream.kernels.holdings import Units, copied, spendable
+from tillstream.kernels.snapshot import move
 from tillstream.kernels.terms import Moment, conditions_of, first_failing
 from tillstream.schemas.ledger import Entries
 from tillstream.schemas.member_state import Member
-from tillstream.schemas.programs import Program, ordered
+from tillstream.schemas.programs import Exchange, Program, Rule, ordered
 
 ROUNDS_MAX = 16
 """Exchanges may lead to exchanges; a program whose rules feed each other in a circle ends here."""
@@ -30,25 +30,27 @@ class Exchanges:
         self, units: Units, entries: list[Entries], member: Member, local: datetime, expiries: Mapping[str, str | None]
     ) -> Iterator[Entries]:
         """What is exchanged after `entries`, of the local moment `local`, on an account that held `units` before them."""
-        balances = Counter({name: holding.balance for name, holding in units.items()})
+        after = copied(units)
         for group in entries:
-            balances[group.unit] += sum(group.points)
+            move(after, group)
         moment, day = Moment(local.date()), local.date().isoformat()
         for _ in range(ROUNDS_MAX):
             moved = False
             for rule, conditions in self.rules:
                 exchange = rule.exchange
-                times = 0 if exchange is None else balances[exchange.unit] // exchange.points
+                times = 0 if exchange is None or exchange.unit not in after else spendable(after[exchange.unit], day) // exchange.points
                 if exchange is None or times <= 0 or not is_open(rule, local, {}) or first_failing(conditions, member, moment) is not None:
                     continue
-                spent, given = times * exchange.points, times * (rule.award.fixed or 0)
-                balances[exchange.unit] -= spent
                 moved = True
-                yield Entries(kind="redemption", unit=exchange.unit, points=[-spent], rule_id=rule.id, spent_on=day)
-                if given:
-                    accrual = Entries(kind="accrual", unit=rule.unit, points=[given], rule_id=rule.id, expires_on=expiries[rule.unit])
-                    for group in pending_first([accrual], self.holding_days, local.date()):
-                        balances[rule.unit] += sum(group.points)
-                        yield group
+                for group in self.made(rule, exchange, times, day, expiries):
+                    move(after, group)
+                    yield group
             if not moved:
                 return
+
+    def made(self, rule: Rule, exchange: Exchange, times: int, day: str, expiries: Mapping[str, str | None]) -> Iterator[Entries]:
+        """The entries of an exchange."""
+        yield Entries(kind="redemption", unit=exchange.unit, points=[-times * exchange.points], rule_id=rule.id, spent_on=day)
+        if given := times * (rule.award.fixed or 0):
+            accrual = Entries(kind="accrual", unit=rule.unit, points=[given], rule_id=rule.id, expires_on=expiries[rule.unit])
+            yield from pending_first([accrual], self.holding_days, date.fromisoformat(day))

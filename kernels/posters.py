@@ -10,6 +10,7 @@ from datetime import date
 from itertools import groupby
 
 from tillstream.kernels.dues import Due
+from tillstream.kernels.facts import profile_terms
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
@@ -45,6 +46,9 @@ class Posters:
             self.posters.clear()
         self.looks_at_members = looks
         self.posters.pop(NOTHING, None)
+        self.profile_terms = profile_terms(effective.program for effective in timetable.effective_versions)
+        for poster in self.posters.values():
+            poster.facts.terms = self.profile_terms
 
     def post(self, batch: Sequence[Routed], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order; the snapshot has everything applied on return."""
@@ -83,6 +87,7 @@ class Posters:
             if len(self.posters) >= POSTERS_MAX:
                 self.posters.clear()
             found = MemberPoster(effective, self) if self.looks_at_members else Poster(effective)
+            found.facts.terms = self.profile_terms
             self.posters[effective.version] = found
         return found
 

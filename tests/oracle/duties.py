@@ -2,6 +2,7 @@
 
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
+from typing import Any
 
 from tests.oracle import tiers
 from tests.oracle.calendar import DAY, period_of
@@ -53,14 +54,13 @@ def as_member(books: Books, account: Account, moment: Moment) -> Moment:
 
 
 def aftermath(books: Books, account: Account, moment: Moment) -> None:
-    """Exchanges and rises until nothing moves; each level passed is an event of its own."""
+    """Rises, each level passed an event of its own, until nothing moves; then exchanges, by the tier that was reached."""
     program = in_force(books.programs, moment.day) or {}
-    moved = True
-    while moved:
-        moved = exchange(books, account, moment)
-        for level in tiers.risen(account, program["tiers"], moment.day) if "tiers" in program else []:
+    while levels := tiers.risen(account, program["tiers"], moment.day) if "tiers" in program else []:
+        for level in levels:
             earn_event(books, account, Moment(moment.at, "tier_up", moment.source, moment.origin, level))
-            moved = True
+    while exchange(books, account, moment):
+        pass
 
 
 def is_birthday(account: Account, day: date) -> bool:
@@ -84,10 +84,20 @@ def period_counts(books: Books, account: Account, day: date) -> dict[str, int]:
             target = rule["target"]
             end = day - DAY - timedelta(days=target.get("offset_days", 0))
             first, last = period_of(end, target["per"])
-            sales = [sale for sale in account.purchases if first <= sale.day <= last]
+            sales = [sale for sale in account.purchases if first <= sale.day <= last and counts_for(rule, sale)]
             if last == end and sales:
                 counts[rule["id"]] = sum(counted(rule, sale, target.get("count", "amount")) for sale in sales)
     return counts
+
+
+def counts_for(rule: Event, sale: Purchase) -> bool:
+    """Whether the version that judged a sale counts the same goods in the same way: what no target counted was not noted."""
+    targets = [other for other in sale.program.get("rules", []) if "target" in other]
+    return counting(rule) in [counting(other) for other in targets]
+
+
+def counting(rule: Event) -> tuple[Any, ...]:
+    return rule["target"].get("count", "amount"), rule.get("lines", {}), rule.get("exclude", {})
 
 
 def counted(rule: Event, sale: Purchase, count: str) -> int:

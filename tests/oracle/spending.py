@@ -123,7 +123,7 @@ def exchange(books: Books, account: Account, moment: Moment) -> bool:
             if not applies(rule, instant, books.zone) or not allowed(account, rule, seen):
                 break
             account.debit(unit, moment.day, points)
-            grant(account, program, rule, seen, None, int(rule["award"]["fixed"])).exchanged = True
+            grant(account, program, rule, seen, None, int(rule["award"]["fixed"]))
             any_taken = True
     return any_taken
 

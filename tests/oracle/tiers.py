@@ -15,7 +15,7 @@ def levels_of(tiers: dict[str, Any]) -> list[str]:
 def start(account: Account, tiers: dict[str, Any]) -> None:
     """The lowest level, if it begins at 0, else no tier."""
     lowest = tiers["levels"][0]
-    if account.tier is None:
+    if not account.tier:
         account.tier = lowest["id"] if lowest["from"] == 0 else ""
 
 
@@ -27,7 +27,7 @@ def qualifying(account: Account, window: dict[str, Any], interval: Interval) -> 
     if window["count"] == "visits":
         return sum(not sale.gone for sale in sales_in(account, interval))
     unit = window.get("unit", "points")
-    return sum(grant.left for grant in account.grants if grant.unit == unit and first <= grant.day <= last and not grant.exchanged)
+    return sum(grant.left for grant in account.grants if grant.unit == unit and first <= grant.day <= last and grant.qualifies)
 
 
 def running(window: dict[str, Any], day: date) -> Interval:

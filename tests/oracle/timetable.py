@@ -17,9 +17,10 @@ def in_force(programs: list[Program], day: date) -> Program | None:
     merged: Program = {"program": {}, "units": {}, "groups": {}, "rules": []}
     for _, program in sorted(latest.items()):
         merged["program"] = merged["program"] or program["program"]
-        merged["rules"] += program.get("rules", [])
-        for table in ("units", "groups"):
-            merged[table] |= program.get(table, {})
+        name = program["program"]["id"]  # Groups are each program's own.
+        merged["rules"] += [rule | ({"group": f"{name}/{rule['group']}"} if "group" in rule else {}) for rule in program.get("rules", [])]
+        merged["groups"] |= {f"{name}/{group}": terms for group, terms in program.get("groups", {}).items()}
+        merged["units"] |= program.get("units", {})
         if "tiers" in program:
             merged["tiers"] = program["tiers"]
     merged["rules"].sort(key=lambda rule: rule.get("priority", 100))
