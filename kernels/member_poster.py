@@ -161,7 +161,9 @@ class MemberPoster(Poster):
         """A posting that stands before others of its account, and what it changes of theirs, applied."""
         found = {key: decode_record(snapshot.postings[key]) for key in snapshot.chronicles.get(late.account_id or "", ())}
         known = {key: record for key, record in found.items() if isinstance(record, Posting)}
-        old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in known.items()}
+        # What a return or void moves stands in its sale's sheet, also what it gave back when it came late itself.
+        giving = {key: posting for key, posting in known.items() if posting.reverses_posting is None}
+        old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in giving.items()}
         fold = Fold(self.rules, self.zone, Allowance(self.family.budgets, self.usage(known, old)), as_of_day(snapshot))
         refold = Refold(fold, self.family, late, as_of_day(snapshot))
         refold.run([*known.values(), late])
