@@ -15,7 +15,7 @@ from tillstream.kernels.member_rules import Given, Look, MemberRules, columns_of
 from tillstream.kernels.reversal import undone
 from tillstream.kernels.room import Allowance
 from tillstream.kernels.terms import Moment
-from tillstream.kernels.tiers import advance, rise, start
+from tillstream.kernels.tiers import advance, rise
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
@@ -34,8 +34,6 @@ class Fold:
         self.budgets = budgets
         self.as_of = as_of
         self.member = Member() if member is None else copied(member)
-        if rules.program.tiers is not None:
-            start(rules.program.tiers, self.member)
 
     @property
     def counting(self) -> Counting:

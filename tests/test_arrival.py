@@ -6,12 +6,15 @@ every account is given enough at first, so that nothing is refused as `insuffici
 
 import os
 import tomllib
+from collections.abc import Iterator
 from decimal import Decimal
+from itertools import repeat
 from random import Random
 from typing import Any
 
 import pytest
 
+from tests.cases import event_of
 from tests.oracle import outcome
 from tests.strategies import Event, Program, envelope, post, repeated
 from tests.strategies_full import random_programs, texts_of
@@ -73,6 +76,19 @@ def units_of(snapshot: Snapshot) -> dict[str, dict[str, Any]]:
     return {name: units for name, units in accounts.items() if units}
 
 
+def arrived(programs: list[str], events: list[Event], sizes: Iterator[int], restarts: Iterator[bool]) -> tuple[Snapshot, Snapshot]:
+    """What a worker knows in the end that took the events in batches of these sizes, and what the ledger's records alone say."""
+    poster, snapshot, outcomes = Posters(Timetable([parse_program(text) for text in programs])), Snapshot(), []
+    while events:
+        size = next(sizes)
+        outcomes += post(poster, events[:size], snapshot, size)
+        events = events[size:]
+        if next(restarts):
+            snapshot = rebuilt(outcomes)
+    conserved(snapshot)
+    return snapshot, rebuilt(outcomes)
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_whole_vocabulary_in_any_order_ends_where_the_oracle_says(seed: int) -> None:
     random = Random(seed)
@@ -80,15 +96,59 @@ def test_whole_vocabulary_in_any_order_ends_where_the_oracle_says(seed: int) -> 
     parsed = [tomllib.loads(text, parse_float=Decimal) for text in texts]
     history = [whose(event) for event in random_full_history(random, parsed, EVENTS) if event["type"] != "points.transfer"]
     wanted = outcome(parsed, [*funds(), *history])
-    poster, snapshot, outcomes = Posters(Timetable([parse_program(text) for text in texts])), Snapshot(), []
-    events = [*funds(), *arrival(random, history)]
-    while events:
-        some, events = events[: (size := random.choice([1, 5, 40]))], events[size:]
-        outcomes += post(poster, some, snapshot, size)
-        if random.random() < 0.2:
-            snapshot = rebuilt(outcomes)
-    conserved(snapshot)
-    assert units_of(snapshot) == wanted.accounts
-    assert units_of(rebuilt(outcomes)) == wanted.accounts
-    if any("tiers" in program for program in parsed):
-        assert {name: member.tier for name, member in snapshot.members.items()} == wanted.tiers
+    sizes, restarts = iter(lambda: random.choice([1, 5, 40]), 0), iter(lambda: random.random() < 0.2, None)
+    snapshot, again = arrived(texts, [*funds(), *arrival(random, history)], sizes, restarts)
+    assert units_of(snapshot) == units_of(again) == wanted.accounts
+    tiers = {name: member.tier for name, member in snapshot.members.items() if member.tier}
+    assert tiers == {name: tier for name, tier in wanted.tiers.items() if tier and name in snapshot.members}
+
+
+REQUALIFIED = """
+[program]
+id = "club"
+currency = "PLN"
+time_zone = "Europe/Warsaw"
+[units.points]
+[[rules]]
+id = "steps"
+award = { steps = [[1000, 3], [4000, 54]] }
+on_return = "requalify"
+"""
+
+
+def test_late_return_that_gives_points_back_is_no_giver_of_points() -> None:
+    """R1 comes after R2 and leads its sale's rule to other lines; what then comes late must not take that for an award of R1."""
+    lines = [
+        "sale S9 m1 2026-04-12 bread 25.00",
+        "return R2 S1 2026-03-12 2 0.23",
+        "sale S1 m1 2026-02-23 milk x3 0.99, cheese x0.5 0.99, milk x0.5 25.00, cheese x0.5 13.13",
+        "return R1 S1 2026-03-07 1 x1.49 0.58, 2 x0.135 0.62, 3 x0.5 25.00",
+        "sale S2 m1 2026-03-26 bread 25.00",
+    ]
+    events = [event_of(line, f"e{number}") for number, line in enumerate(lines)]
+    wanted = outcome([tomllib.loads(REQUALIFIED)], events).accounts
+    snapshot, again = arrived([REQUALIFIED], events, repeat(1), repeat(False))
+    assert units_of(snapshot) == units_of(again) == wanted
+
+
+def test_void_that_is_earlier_than_a_return_known_already_takes_its_visit_away_once() -> None:
+    program = """
+[program]
+id = "club"
+currency = "PLN"
+time_zone = "Europe/Warsaw"
+[units.points]
+[[rules]]
+id = "third"
+member = { visits = { days = 30, min = 2, max = 2 } }
+award = { fixed = 10 }
+"""
+    lines = [
+        "sale S1 m1 2026-03-01 bread 10.00",
+        "sale S2 m1 2026-03-02 bread 10.00",
+        "return R1 S1 2026-03-05 1 x1 10.00",
+        "void S1 2026-03-04",
+        "sale S3 m1 2026-03-06 bread 10.00",
+    ]
+    snapshot, _ = arrived([program], [event_of(line, f"e{number}") for number, line in enumerate(lines)], repeat(1), repeat(False))
+    assert {unit: held.balance for unit, held in snapshot.accounts["m1"].items()} == {"points": 20}

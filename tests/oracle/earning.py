@@ -87,9 +87,7 @@ def qualifying_unit(program: Program) -> str | None:
 
 def earn_receipt(books: Books, account: Account, sale: Purchase, moment: Moment) -> None:
     """Judges a sale that already stands among the account's purchases, and keeps with it what it was judged by."""
-    sale.program = in_force(books.programs, moment.day) or {}
-    if not sale.program:
-        return
+    sale.program = in_force(books.programs, moment.day)
     rules = {rule["id"]: rule for rule in sale.program["rules"]}
     sale.allowed = {name for name, rule in rules.items() if allowed(account, rule, moment)}
     sale.rooms = {name: rooms_of(books, account, rule, moment.day) for name, rule in rules.items()}
@@ -113,8 +111,6 @@ def tender_shares(data: Event) -> list[int]:
 def earn_event(books: Books, account: Account, moment: Moment) -> None:
     """Bonuses for enrolments, birthdays, tiers reached, activities and periods that ended."""
     program = in_force(books.programs, moment.day)
-    if program is None:
-        return
     rules = {rule["id"]: rule for rule in program["rules"]}
     sizes = {name: size_of(rule, moment) for name, rule in rules.items() if event_rule_applies(books, account, rule, moment)}
     for name, parts in judge_event(program, sizes, lambda rule: rooms_of(books, account, rule, moment.day)).items():

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.oracle.calendar import DAY, expiry_of
 from tests.oracle.earning import Books, allowed, grant
-from tests.oracle.facts import Account, Event, Hold, Moment, Payment, Program, Purchase, Refused
+from tests.oracle.facts import Account, Event, Hold, Moment, Payment, Purchase, Refused
 from tests.oracle.timetable import in_force
 from tests.reference import applies, spread
 
@@ -16,7 +16,7 @@ def unit_of(books: Books, data: Event, day: date) -> dict[str, Any]:
     Raises:
         Refused: no program in force on `day` knows it.
     """
-    program: Program = in_force(books.programs, day) or {"units": {}}
+    program = in_force(books.programs, day)
     unit: dict[str, Any] | None = program["units"].get(data.get("unit", "points"))
     if unit is None:
         raise Refused("unknown_unit")
@@ -111,7 +111,7 @@ def pay(account: Account, sale: Purchase) -> None:
 
 def exchange(books: Books, account: Account, moment: Moment) -> bool:
     """Rules `on = "balance"`, in their order, while there is enough; whether any took something."""
-    program = in_force(books.programs, moment.day) or {"rules": []}
+    program = in_force(books.programs, moment.day)
     seen = Moment(moment.at, "balance", moment.source, moment.origin, account.tier or "")
     any_taken = False
     for rule in program["rules"]:

@@ -17,6 +17,8 @@ from tests.oracle.timetable import in_force, zone_of
 
 SPENDING: dict[str, Callable[[Books, Account, Event, date], None]] = {"points.hold": hold, "points.redeem": redeem, "points.adjust": adjust}
 
+EARNING = ("receipt.sale", "member.enrolled")
+
 NetKey = tuple[str, str, str, int | None, str]
 Unit = dict[str, Any]
 
@@ -86,7 +88,7 @@ class Run:
             self.rejected[event["id"]] = str(problem)
         else:
             if account is not None:
-                aftermath(self.books, account, moment)
+                aftermath(self.books, account, moment, earns=event["type"] in EARNING or event["type"].startswith("activity."))
 
     def sell(self, event: Event, moment: Moment) -> Account | None:
         self.check_sale(event["data"], moment.day)
@@ -107,8 +109,6 @@ class Run:
             Refused: another currency, or a tender in an unknown unit.
         """
         program = in_force(self.books.programs, day)
-        if program is None:
-            return
         if data["currency"] != program["program"]["currency"]:
             raise Refused("currency")
         if any(tender["type"] == "points" and tender.get("unit", "points") not in program["units"] for tender in data.get("tenders", [])):
@@ -138,7 +138,7 @@ class Run:
             receiver = self.receiver(event)
             transfer(self.books, account, receiver, data, moment.day)
             if receiver is not None:
-                aftermath(self.books, receiver, moment)
+                aftermath(self.books, receiver, moment, earns=False)
         elif kind == "member.enrolled":
             account.enrolments.append(data)
             if data["member_id"] not in self.members_enrolled:
