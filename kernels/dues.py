@@ -15,7 +15,7 @@ from tillstream.kernels.terms import total
 from tillstream.schemas.member_state import Member, Profile
 from tillstream.schemas.programs import Program, Rule
 
-BIRTHDAY, PERIOD_END, WINDOW_END = "birthday", "period_end", "window_end"
+BIRTHDAY, PERIOD_END, WINDOW_END, CLOCK = "birthday", "period_end", "window_end", "clock"
 
 NOTHING: dict[int, int] = {}
 

@@ -20,7 +20,7 @@ from tillstream.kernels.posted import columns_of
 from tillstream.kernels.reversal import undone
 from tillstream.kernels.room import Allowance
 from tillstream.kernels.terms import Moment
-from tillstream.kernels.tiers import advance, rise, start
+from tillstream.kernels.tiers import advance, rise
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
@@ -49,8 +49,6 @@ class Fold:
         self.budgets = budgets
         self.as_of = as_of
         self.member = Member() if member is None else copied(member)
-        if rules.program.tiers is not None:
-            start(rules.program.tiers, self.member)
 
     @property
     def counting(self) -> Counting:
@@ -62,7 +60,7 @@ class Fold:
         for rule_id, points in budgets:
             self.budgets.moved(self.counting.rules[rule_id], points)
         bonuses = self.risen(sale.day, sale.occurred_at)
-        self.member.last = max(self.member.last, sale.position)
+        self.stands_at(sale.position, sale.day)
         return bonuses
 
     def sale_again(self, posting: Posting) -> tuple[Look | None, list[Given]]:
@@ -99,7 +97,7 @@ class Fold:
             self.counting.took_back(self.member, rule_id, day_of(sale), back)
             if self.counting.gives_back(rule_id):
                 self.moved(rule_id, -back)
-        self.stands_at(posting)
+        self.stands_at(position(posting), date.fromisoformat(posting.day))
         return new
 
     def sheet_after(self, sale: Posting, sheet: Sheet, back: Sums) -> Sheet:
@@ -142,7 +140,7 @@ class Fold:
             given = self.answers(day, judged)
         self.gave(day, given)
         given = [*given, *self.risen(day, posting.occurred_at)]
-        self.stands_at(posting)
+        self.stands_at(position(posting), date.fromisoformat(posting.day))
         return given
 
     def answers(self, day: date, judged: Judged) -> list[Given]:
@@ -181,10 +179,10 @@ class Fold:
         if self.rules.program.tiers is not None:
             advance(self.rules.program.tiers, self.member, min(day.toordinal(), self.as_of))
 
-    def stands_at(self, posting: Posting) -> None:
-        self.member.last = max(self.member.last, position(posting))
-        if posting.kind == "due":
-            self.member.dues_until = day_of(posting)
+    def stands_at(self, place: Position, day: date) -> None:
+        """What was due before an event has been dealt with: what came after it does not change that."""
+        self.member.last = max(self.member.last, place)
+        self.member.dues_until = max(self.member.dues_until, min(day.toordinal(), self.as_of))
 
 
 def position(posting: Posting) -> Position:

@@ -5,7 +5,7 @@ account judged again (refold.py): it gets its posting, and every earlier posting
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from msgspec import structs
@@ -13,11 +13,13 @@ from msgspec import structs
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.counting import day_of
-from tillstream.kernels.dues import Dues, earliest
+from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.fold import Fold, Sold, instant_text, midnight, position_at
+from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import occurred
+from tillstream.kernels.lapsing import due_after
 from tillstream.kernels.looking import Looks
 from tillstream.kernels.member_rules import Given, MemberRules
 from tillstream.kernels.moving import Moved
@@ -90,7 +92,7 @@ class MemberPoster(Poster):
         self.rules = MemberRules(self.program, self.compiled, self.kernel)
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
-        self.exchanges = Exchanges(self.program)
+        self.exchanges = Exchanges(self.program, self.holding_days)
 
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
@@ -211,14 +213,10 @@ class MemberPoster(Poster):
         snapshot.as_of = max(snapshot.as_of or "", event.data.date.isoformat())
         for account_id in sorted(snapshot.members):
             fold = self.fold(snapshot, account_id)
-            due = earliest(self.family.dues_between(fold.member, fold.member.dues_until, as_of_day(snapshot)))
-            if not due:
-                continue
-            first = self.family.member_poster_on(due[0].day).occasions.due(account_id, due[0], routed)
-            if is_late(first, fold.member.last):
-                yield from self.late_records(first, snapshot, closes=False)
-            else:
-                made = self.fall_due(fold, fold.member.dues_until, account_id, routed)
+            if self.falls_due_late(fold.member, as_of_day(snapshot)):
+                cause = self.occasions.due(account_id, Due(event.data.date, CLOCK, [], 0), routed)
+                yield from self.late_records(cause, snapshot, closes=False)
+            elif made := self.fall_due(fold, fold.member.dues_until, account_id, routed):
                 yield from self.finish(made, fold, snapshot, closes=False)
         yield from super().tick(routed, event, snapshot)
 
@@ -226,11 +224,14 @@ class MemberPoster(Poster):
         """A posting that stands before others of its account, and what it changes of theirs, applied."""
         found = {key: decode_record(snapshot.postings[key]) for key in snapshot.chronicles.get(late.account_id or "", ())}
         known = {key: record for key, record in found.items() if isinstance(record, Posting)}
-        old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in known.items()}
+        # What a return or void moves stands in its sale's sheet, also what it gave back when it came late itself.
+        giving = {key: posting for key, posting in known.items() if posting.reverses_posting is None}
+        old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in giving.items()}
         fold = Fold(self.rules, self.zone, Allowance(self.family.budgets, self.usage(known, old)), as_of_day(snapshot))
         refold = Refold(fold, self.family, late, as_of_day(snapshot))
         refold.run([*known.values(), late])
-        return self.finish(list(self.differences(late, known, old, refold, snapshot.as_of)), fold, snapshot, closes=closes)
+        different = list(self.differences(late, known, old, refold, snapshot.as_of))
+        return self.finish(different, fold, snapshot, closes=closes) if different else []
 
     def differences(
         self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold, as_of: str | None
@@ -300,30 +301,33 @@ class MemberPoster(Poster):
         return found
 
     def falls_due_late(self, member: Member, until: int) -> bool:
-        """Whether what falls due up to a date stands before events that the account has already."""
-        due = self.family.dues_between(member, member.dues_until, until)
-        return bool(due) and (instant_text(midnight(due[0].day, self.zone)), "") < member.last
+        """Whether something may be due up to a date before events that the account has: by the state before them, which was another."""
+        if member.dues_until >= until or member.dues_until == 0:
+            return member.dues_until < until and member.last > FIRST
+        return member.last[0] >= instant_text(midnight(date.fromordinal(member.dues_until + 1), self.zone))
 
     def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
         """As `Poster.tick_record`, with what can be exchanged once points have ripened."""
         ripe = [date.fromisoformat(group.until) for group in posting.entries if group.kind == "release" and group.until is not None]
-        if ripe and self.exchanges.rules and posting.account_id is not None:
-            day = max(ripe) + timedelta(days=1)
-            member = snapshot.members.get(posting.account_id) or Member()
+        if ripe and posting.account_id is not None:
+            local = midnight(max(ripe) + timedelta(days=1), self.zone)
             units = snapshot.units(posting.account_id)
-            exchanged = self.exchanges.due(units, posting.entries, member, day.isoformat(), self.terms_of(day).expiries)
-            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
+            posting = structs.replace(posting, entries=self.exchanged(posting, posting.entries, local, units, snapshot))
         return super().tick_record(posting, snapshot)
 
-    def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
-        """As `Poster.keep`, with what is exchanged after the posting."""
-        if posting.account_id is not None and self.exchanges.rules:
-            expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
-            units = snapshot.units(posting.account_id)
-            member = posting.member or snapshot.members.get(posting.account_id) or Member()
-            exchanged = self.exchanges.due(units, posting.entries, member, posting.day, expiries)
-            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
-        return super().keep(posting, snapshot, closes=closes)
+    def completed(self, posting: Posting, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """As `Poster.completed`, with what is exchanged after the posting."""
+        local = datetime.fromisoformat(posting.occurred_at).astimezone(self.zone)
+        return self.exchanged(posting, super().completed(posting, units, snapshot), local, units, snapshot)
+
+    def exchanged(self, posting: Posting, entries: list[Entries], local: datetime, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """The entries of a posting, what they allow to be exchanged, and what falls due of that."""
+        if not self.exchanges.rules:
+            return entries
+        member = posting.member or snapshot.members.get(posting.account_id or "") or Member()
+        exchanged = list(self.exchanges.due(units, entries, member, local, self.terms_of(local.date()).expiries))
+        entries = [*entries, *exchanged]
+        return [*entries, *due_after(units, entries, snapshot.as_of)] if exchanged else entries
 
     def fall_due(self, fold: Fold, after: int, account_id: str, cause: Routed | Posting) -> list[Posting]:
         """The postings of what falls due later than the date `after`, up to the latest tick, with what the rules give for each."""

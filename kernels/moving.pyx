@@ -80,6 +80,8 @@ cdef class Mover:
         for k in range(len(watched)):
             if watched[k]:
                 add(counts, self.watched[k], day, watched[k])
+            else:  # A period with a sale has an end, whatever was bought.
+                counts.setdefault(self.watched[k], {}).setdefault(day, 0)
         self.gave_rows(member, day, sums)
 
     def gave(self, member, day, list sums):

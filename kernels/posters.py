@@ -13,6 +13,7 @@ from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
+from tillstream.kernels.occasions import profile_terms
 from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.room import Budgets, Table
@@ -47,6 +48,9 @@ class Posters:
             self.posters.clear()
         self.looks_at_members = looks
         self.posters.pop(NOTHING, None)
+        self.profile_terms = profile_terms(effective.program for effective in timetable.effective_versions)
+        for poster in self.posters.values():
+            poster.occasions.terms = self.profile_terms
 
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order; the snapshot has everything applied on return."""
@@ -95,6 +99,7 @@ class Posters:
             if len(self.posters) >= POSTERS_MAX:
                 self.posters.clear()
             found = MemberPoster(effective, self) if self.looks_at_members else Poster(effective)
+            found.occasions.terms = self.profile_terms
             self.posters[effective.version] = found
         return found
 

@@ -345,14 +345,21 @@ class Poster:
         return record_in(snapshot, posting)
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
-        """Checks a posting against overflow, completes it by what is written off and what falls due, applies it and gives its record."""
+        """Completes a posting by what follows from it, checks it against overflow, applies it and gives its record."""
         entries = posting.entries
-        if posting.account_id is not None and entries:
+        if posting.account_id is not None:
             units = snapshot.units(posting.account_id)
+            entries = self.completed(posting, units, snapshot)
             check_overflow(entries, units)
-            entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
-            entries = [*entries, *due_after(units, entries, snapshot.as_of)]
         return record_in(snapshot, msgspec.structs.replace(posting, entries=entries, closes=closes))
+
+    def completed(self, posting: Posting, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """The entries of a posting, what is written off of them, and what falls due."""
+        entries = posting.entries
+        if not entries:
+            return entries
+        entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
+        return [*entries, *due_after(units, entries, snapshot.as_of)]
 
     def check_currency(self, receipt: Sale | Return) -> None:
         currency = self.program.program.currency

@@ -18,8 +18,8 @@ def counter_of(tiers: Tiers) -> str:
 
 
 def start(tiers: Tiers, member: Member) -> None:
-    """A new member is on the lowest level, if that costs nothing."""
-    if member.tier is None:
+    """A member without a tier, a new one or by an older version, is on the lowest level, if that costs nothing."""
+    if not member.tier:
         member.tier = tiers.levels[0].id if tiers.levels[0].from_ == 0 else ""
 
 

@@ -90,6 +90,8 @@ def test_program_with_every_key_has_no_mistakes() -> None:
         (rule(more='on = "balance"\nexchange = { unit = "stamp", points = 9 }') + "[units.stamps]", "$.rules[0].exchange.unit",
          "did you mean 'stamps'"),
         (rule(more='on = "balance"\nexchange = { unit = "points", points = 9 }'), "$.rules[0].exchange", "one way"),
+        *[(rule(more=f'on = "balance"\n{limit}\nexchange = {{ unit = "points", points = 9 }}'), f"$.rules[0].{key}", "be cut short")
+          for key, limit in (("cap", "cap = { budget = 9 }"), ("once", 'once = "day"'), ("group", 'group = "g"'))],
         (rule(more='unit = "b"\non = "balance"\nexchange = { unit = "points", points = 9 }')
          + rule(more='on = "balance"\nexchange = { unit = "b", points = 9 }', name="back") + "[units.b]", "$.rules[1].exchange", "one way"),
         (rule(more='on = "birthday"\nlines = { sku = ["1"] }'), "$.rules[0].lines", "sees no receipt"),
