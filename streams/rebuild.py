@@ -1,6 +1,7 @@
 """Redis from Kafka, from nothing: balances from `ledger`, claims from `transactions`, the registry from `members`, parked returns (G5)."""
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import date
 from itertools import islice
@@ -12,6 +13,8 @@ from tillstream.kernels.facts import Fact, index
 from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import sale_key_of
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, decode
+from tillstream.schemas.ledger import Posting, decode_record
+from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.directory import MEMBERS_KEY, Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.registry import KEYS
@@ -19,7 +22,7 @@ from tillstream.sinks.state import StateStore, tag
 from tillstream.streams.enrol import said_in
 from tillstream.streams.identify import CLAIMED
 from tillstream.streams.recovery import Recovery, read_topic
-from tillstream.streams.topics import MEMBERS, PARKED, TRANSACTIONS
+from tillstream.streams.topics import LEDGER, MEMBERS, PARKED, TRANSACTIONS
 
 ROWS_MAX = 2_000
 """Records per round trip."""
@@ -35,6 +38,7 @@ async def rebuild(client: Redis, kafka: Mapping[str, Any], partitions: int, seal
     recovery = Recovery(state, kafka)
     for partition in range(partitions):
         await recovery.recover(partition)
+        await BudgetStore(client).restore(partition)
     accounts = sum([await client.hlen(f"{tag(partition)}:accounts") for partition in range(partitions)])
     records = sum([await client.hlen(f"{tag(partition)}:postings") for partition in range(partitions)])
     return {"accounts": accounts, "records": records, **counts}
@@ -50,9 +54,20 @@ async def restore_directory(directory: Directory, kafka: Mapping[str, Any], part
     return {"claims": claims, "identities": identities}
 
 
+async def restore_budgets(budgets: BudgetStore, kafka: Mapping[str, Any], partitions: int) -> None:
+    """What rules took from their budgets, of all partitions at once: a worker that finds Redis emptied gives nothing before it knows."""
+    for partition in range(partitions):
+        given: Counter[str] = Counter()
+        async for message in in_thread(read_topic(kafka, LEDGER, partition, 0)):
+            record = decode_record(message.value() or b"")
+            if isinstance(record, Posting):
+                given.update(record.budgets)
+        await budgets.restore_to(partition, given)
+
+
 async def empty(client: Redis, partitions: int) -> None:
     """Deletes our keys and no others."""
-    ours = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS), "{r*}:claims", "{r*}:parked*", "{r*}:horizon"]
+    ours = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS), "{r*}:claims", "{r*}:parked*", "{r*}:horizon", "{b}:*"]
     for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), *ours]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)

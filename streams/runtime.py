@@ -21,7 +21,7 @@ from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
 from tillstream.streams.programs import Programs
-from tillstream.streams.rebuild import claim_all, restore_directory
+from tillstream.streams.rebuild import claim_all, restore_budgets, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.stats import Stats
@@ -96,13 +96,15 @@ class PointsRuntime(Runtime):
         settings = self.settings
         self.ledger = Writer(self.kafka | LEDGER_PRODUCER, f"tillstream-{self.worker}" if settings.kafka_transactions else None)
         await self.ledger.start()
+        self.budgets = BudgetStore(self.redis)
+        self.posters = await self.programs.start()
         if await self.directory.members_offset() is None:
+            if self.posters.budget_limits:
+                await restore_budgets(self.budgets, self.kafka, settings.partitions)
             await restore_directory(self.directory, self.kafka, settings.partitions, self.seal)
         self.recovery = Recovery(self.state, self.kafka)
         self.enrol = Enrol(self.directory, self.routes, self.seal)
         groups = Groups(self.directory.registry, self.state, settings.partitions)
-        self.budgets = BudgetStore(self.redis)
-        self.posters = await self.programs.start()
         self.accrue = Accrue(self.posters, self.state, self.ledger, self.stats, groups, self.budgets)
         self.window = Window(self.state, self.directory, settings.receipt_window_days)
 
