@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from tillstream.schemas.mistakes import Mistake, nearest
-from tillstream.schemas.programs import Goods, Lines, Program, Rule, award_form
+from tillstream.schemas.programs import Cap, Goods, Lines, Program, Rule, award_form
 
 ACTIVITY = "activity."
 
@@ -37,9 +37,8 @@ def trigger_mistakes(program: Program, rule: Rule, path: str) -> Iterator[Mistak
             yield Mistake(f"{path}.activity.{name}", "has no value, so no event can have it")
     if rule.on == "tier_up" and program.tiers is None:
         yield Mistake(f"{path}.on", "no tier can be reached: the program has none", "add [tiers]")
-    if rule.exchange is not None and rule.exchange.unit not in program.units:
-        hint = nearest(rule.exchange.unit, program.units, f"add [units.{rule.exchange.unit}]")
-        yield Mistake(f"{path}.exchange.unit", f"unit {rule.exchange.unit!r} is not declared", hint)
+    if rule.exchange is not None:
+        yield from _exchange_mistakes(program, rule, rule.exchange.unit, path)
     if rule.on != "receipt":
         yield from _receipt_terms(rule, path)
         yield from _award_mistakes(rule, path)
@@ -68,6 +67,16 @@ def _receipt_terms(rule: Rule, path: str) -> Iterator[Mistake]:
         yield Mistake(f"{path}.on_return", nothing)
     if rule.on in DUE_AT_MIDNIGHT and when.hours is not None and when.hours[0] != "00:00":
         yield Mistake(f"{path}.when.hours", f"{rule.on} falls due at 00:00, which is not among these")
+
+
+def _exchange_mistakes(program: Program, rule: Rule, unit: str, path: str) -> Iterator[Mistake]:
+    """An exchange takes something for what it gives: a limit would take it for nothing."""
+    if unit not in program.units:
+        hint = nearest(unit, program.units, f"add [units.{unit}]")
+        yield Mistake(f"{path}.exchange.unit", f"unit {unit!r} is not declared", hint)
+    for key, limits in (("cap", rule.cap != Cap()), ("once", rule.once is not None), ("group", rule.group is not None)):
+        if limits:
+            yield Mistake(f"{path}.{key}", "an exchange can't be cut short: the units are taken", "`member` and `when` say when it is made")
 
 
 def _award_mistakes(rule: Rule, path: str) -> Iterator[Mistake]:
