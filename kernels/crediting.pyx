@@ -41,7 +41,7 @@ def credit_plain(list sales, awards, terms_of, bytes behind_day, list units, sna
         snapshot.credit(account_id, points, terms.expiries)
         snapshot.hold(key, terms.text, record)
         # As Outcome(...) would do it, without the call of a Python function.
-        outcomes.append(tuple.__new__(Outcome, (sale, "accepted", (record,), None, False)))
+        outcomes.append(tuple.__new__(Outcome, (sale, "accepted", (record,), None, False, ())))
     return outcomes
 
 

@@ -6,9 +6,14 @@ the search try all combinations.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import groupby
 
+PATTERNS_MAX = 4_096
+"""Compiled patterns that are remembered: more than a program has, and explanations ask for them line by line."""
 
+
+@lru_cache(PATTERNS_MAX)
 def compile_glob(pattern: str) -> re.Pattern[str]:
     """A pattern to `fullmatch` with.
 

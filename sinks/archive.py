@@ -30,6 +30,22 @@ ORDER BY sale_id, kafka_offset
 LIMIT 1 BY sale_id, posting_id
 """
 
+OF_ACCOUNT = """
+SELECT kafka_partition, record
+FROM records
+WHERE posting_id IN (SELECT posting_id FROM postings_log WHERE account_id = {account:String}) AND type = 'ledger.posted'
+ORDER BY kafka_offset
+LIMIT 1 BY posting_id
+"""
+
+OF_RECEIPT = """
+SELECT kafka_partition, record
+FROM records
+WHERE posting_id IN (SELECT posting_id FROM postings_log WHERE receipt_id = {receipt:String}) AND type = 'ledger.posted'
+ORDER BY kafka_offset
+LIMIT 1 BY posting_id
+"""
+
 BALANCES = """
 SELECT account_id, unit, sum(points) AS balance
 FROM
@@ -99,6 +115,13 @@ def sale_of(record: Posting | Waiting | Refused) -> str | None:
     return None if record.kind == "tick" else record.reverses_posting or record.posting_id
 
 
+class Placed(NamedTuple):
+    """A ledger record, and its partition."""
+
+    partition: int
+    record: bytes
+
+
 class Archive:
     """Recalls sales by their natural keys (32 hexadecimal digits)."""
 
@@ -120,6 +143,19 @@ class Archive:
             for sale, record in result.result_rows:
                 found.setdefault(sale.decode(), []).append(record)
         return found
+
+
+    def of_account(self, account_id: str) -> list[Placed]:
+        """All postings of an account, each once, in the order of the ledger; ticks are not among them."""
+        return self._placed(OF_ACCOUNT, {"account": account_id})
+
+    def of_receipt(self, receipt_id: str) -> list[Placed]:
+        """The postings of all receipts of this name, whatever their source; a void has the name of its sale."""
+        return self._placed(OF_RECEIPT, {"receipt": receipt_id})
+
+    def _placed(self, query: str, parameters: dict[str, str]) -> list[Placed]:
+        rows = self.client.query(query, parameters=parameters, query_formats={"String": "bytes"}).result_rows
+        return [Placed(partition, record) for partition, record in rows]
 
 
 def balances(client: Client, partition: int = EVERY_PARTITION, until: int = TO_THE_END) -> Iterator[tuple[str, str, int]]:

@@ -26,7 +26,7 @@ from tillstream.kernels.posters import Posters
 from tillstream.kernels.posting import record_in
 from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReceiptEvent, SpendingEvent, TickEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, AccountEvent, Malformed, ReceiptEvent, TickEvent, decode
 from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Loaded, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
@@ -36,8 +36,8 @@ from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
 
-JUDGED = ReceiptEvent | SpendingEvent | TickEvent
-"""Events that change accounts; whatever else stands on `transactions` did not come through `identify`."""
+ANONYMOUS = ReceiptEvent | TickEvent
+"""Events that may have no account."""
 
 
 class Fetched(NamedTuple):
@@ -180,7 +180,8 @@ def decode_routed(messages: Sequence[Message], scanner: Scanner | None) -> tuple
             # Longer than what a till may send by what identify and recall have put in front.
             event = decode(raw, ROUTED_BYTES_MAX)
             account = event.accountid
-            if account is UNSET or not isinstance(event, JUDGED) or (account is None and isinstance(event, SpendingEvent)):
+            anonymous = account is None and not isinstance(event, ANONYMOUS)
+            if account is UNSET or anonymous or not isinstance(event, AccountEvent | TickEvent):
                 raise Malformed("not_routed", "$.accountid", "is missing: this event did not come through identify")
             routed.append(Routed(event, account, message.offset() or 0, raw))
         except Malformed as problem:

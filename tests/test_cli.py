@@ -223,6 +223,33 @@ def test_simulate_line_with_0_points_writes_no_entry(program: str) -> None:
     assert Path("out.jsonl").read_text() == ""
 
 
+def test_simulate_explain_json_adds_explanations_and_nothing_else(program: str) -> None:
+    events = write_events(sale(), sale("r2"))
+    plain = json.loads(invoke("simulate", "--program", program, "--json", events).stdout)
+    explained = json.loads(invoke("simulate", "--program", program, "--json", "--explain", "--receipt", "r2", events).stdout)
+    (explanation,) = explained.pop("explanations")
+    assert explained == plain
+    assert (explanation["receipt_id"], [rule["points"] for rule in explanation["rules"]]) == ("r2", [15])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "named"),
+    [
+        ("--explain --receipt r7", 1, "no receipt 'r7' is among these events"),
+        ("--explain --receipt r1 --line 5", 1, "receipt 'r1' has no line 5"),
+        ("--explain --receipt r3", 1, "receipt 'r3' was refused: $.data.currency: EUR is not the program's PLN"),
+        ("--receipt r1", 2, "--receipt goes with --explain"),
+        ("--explain --line 1", 2, "--line with --receipt"),
+    ],
+)
+def test_simulate_explain_of_what_is_not_there_is_one_line(program: str, arguments: str, status: int, named: str) -> None:
+    events = write_events(sale(), sale("r3", currency="EUR"))
+    result = invoke("simulate", "--program", program, *arguments.split(), events)
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert named in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("number", ["01", "04", "06"])
 def test_simulate_of_an_example_comes_to_what_it_must(number: str) -> None:
     result = invoke("simulate", "--program", f"{EXAMPLES}/{number}.program.toml", "--json", f"{EXAMPLES}/{number}.events.jsonl")
@@ -396,7 +423,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("program", "impatient")
-@pytest.mark.parametrize("command", ["worker", "verify", "rebuild --yes", "replay generated --receipts 3"])
+@pytest.mark.parametrize("command", ["worker", "verify", "explain --receipt r", "rebuild --yes", "replay generated --receipts 3"])
 def test_kafka_that_is_not_there_is_named_with_its_setting(place: Place, command: str) -> None:
     nowhere = f"{HOST}:{free_port()}"
     line = complaint(invoke(*command.split(), **place.settings(kafka=nowhere)))
@@ -404,7 +431,7 @@ def test_kafka_that_is_not_there_is_named_with_its_setting(place: Place, command
 
 
 @pytest.mark.usefixtures("program")
-@pytest.mark.parametrize("command", ["worker", "worker --role history", "verify", "rebuild --yes"])
+@pytest.mark.parametrize("command", ["worker", "worker --role history", "verify", "explain --receipt r", "rebuild --yes"])
 def test_redis_that_is_not_there_is_named_with_its_setting(place: Place, command: str) -> None:
     nowhere = f"redis://{HOST}:{free_port()}/0"
     line = complaint(invoke(*command.split(), **place.settings(redis=nowhere)))
@@ -412,7 +439,7 @@ def test_redis_that_is_not_there_is_named_with_its_setting(place: Place, command
 
 
 @pytest.mark.usefixtures("program")
-@pytest.mark.parametrize("command", ["worker --role history", "verify"])
+@pytest.mark.parametrize("command", ["worker --role history", "verify", "explain --receipt r"])
 def test_clickhouse_that_is_not_there_is_named_with_its_setting(place: Place, command: str) -> None:
     nowhere = f"http://{HOST}:{free_port()}"
     line = complaint(invoke(*command.split(), **place.settings(clickhouse=nowhere)))

@@ -10,12 +10,14 @@ from typing import Any, NoReturn
 import click
 import orjson
 from click import ClickException, Context
+from msgspec import to_builtins
 
 from tillstream import __version__
 from tillstream.config import load_config, load_program, load_timetable
 from tillstream.errors import TillstreamError
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+LINE = click.option("--line", type=click.IntRange(0), metavar="N", help="Of the receipt, this line only: its share to the last point.")
 PROGRAMS = click.option(
     "--program", "programs", metavar="P.toml", required=True, multiple=True,
     help="The program file to judge by; several: versions of a program by their effective_from, programs side by side.",
@@ -55,24 +57,55 @@ def main() -> None:
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")
 @PROGRAMS
 @click.option("--ledger", "ledger_path", type=click.Path(dir_okay=False), metavar="OUT.jsonl", help="Write every ledger entry, one a line.")
+@click.option("--explain", is_flag=True, help="Say why each rule gave each event what it did, or nothing.")
+@click.option("--receipt", metavar="R", help="Explain this receipt only.")
+@LINE
 @JSON
 @click.argument("events", type=click.Path(dir_okay=False), metavar="EVENTS.jsonl")
-def simulate(programs: tuple[str, ...], ledger_path: str | None, as_json: bool, events: str) -> None:
+def simulate(
+    programs: tuple[str, ...], ledger_path: str | None, explain: bool, receipt: str | None, line: int | None, as_json: bool, events: str
+) -> None:
     """What would these events give? The same kernels and ledger, in process, no server."""
-    from tillstream.simulate import Simulation, entry_line
+    from tillstream.simulate import Deliveries, Simulation, entry_line
 
+    if (receipt is not None and not explain) or (line is not None and receipt is None):
+        fail("--receipt goes with --explain, --line with --receipt", 2)
     timetable = load_timetable(programs)
     with reading(events) as lines, writing(ledger_path) as ledger:
         on_entry = None if ledger is None else lambda entry: ledger.write(entry_line(entry))
-        simulation = Simulation(timetable, on_entry, load_config().phone_region)
+        simulation = Simulation(timetable, on_entry, load_config().phone_region, Deliveries() if explain else None)
         simulation.run(lines)
     result = simulation.result()
-    if as_json:
-        print_json(result)
-    else:
-        from tillstream.console import show_simulation
+    if explain:
+        from tillstream.simulated_explanations import explanations_of
 
-        show_simulation(result)
+        explanations = explanations_of(simulation, receipt, line)
+    if as_json:
+        print_json(result | ({"explanations": to_builtins(explanations)} if explain else {}))
+        return
+    from tillstream.console import show_explanations, show_simulation
+
+    show_simulation(result)
+    if explain:
+        show_explanations(explanations, line)
+
+
+@main.command(epilog="Example: tillstream explain --receipt PL-0001/3/2026-03-07/000123 --line 1")
+@click.option("--receipt", metavar="R", required=True, help="The receipt: a sale, a return, or the sale of a void.")
+@click.option("--source", metavar="S", help="Who issued it; needed where several sources have a receipt of this name.")
+@LINE
+@JSON
+def explain(receipt: str, source: str | None, line: int | None, as_json: bool) -> None:
+    """Why a receipt's lines earned what they did, and why each other rule did not apply; on the live system."""
+    from tillstream.explain import explain_receipt
+
+    explanations = asyncio.run(explain_receipt(load_config(), receipt, source, line))
+    if as_json:
+        print_json({"explanations": to_builtins(explanations)})
+        return
+    from tillstream.console import show_explanations
+
+    show_explanations(explanations, line)
 
 
 @main.group()

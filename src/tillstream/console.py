@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +15,8 @@ from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.demo import run_demo
 from tillstream.histories import Faults, named
 from tillstream.installation import Installation, environment_of
+from tillstream.kernels.wording import explanation_words
+from tillstream.schemas.explanations import Explanation
 from tillstream.sending import Sender
 
 DEMO_PROGRAM = Path(__file__).with_name("demo.toml")
@@ -125,6 +128,14 @@ def show_simulation(result: dict[str, Any]) -> None:
     out.print(table)
     if len(result["accounts"]) > SHOWN_ACCOUNTS:
         out.print(f"and {len(result['accounts']) - SHOWN_ACCOUNTS} accounts more; --json has them all")
+
+
+def show_explanations(explanations: Sequence[Explanation], line_no: int | None) -> None:
+    """Explanations in words; nothing is wrapped, so that they can be searched."""
+    for explanation in explanations:
+        print()
+        for text in explanation_words(explanation, line_no):
+            print(text)
 
 
 def show_programs(rows: list[dict[str, Any]]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from tillstream.config import Config, load_program
 from tillstream.errors import TillstreamError, UsageError
-from tillstream.explain import explain_top
 from tillstream.histories import Faults, History, named
 from tillstream.installation import Installation
 from tillstream.progress import Watch
@@ -20,6 +19,7 @@ from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import Redis, connect
 from tillstream.streams.app import STATS_EVERY_S
 from tillstream.streams.stats import percentile_ms, read_stats
+from tillstream.top_member import explain_top
 from tillstream.verify import verify
 
 LOOK_EVERY_S = 0.1

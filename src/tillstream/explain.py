@@ -1,87 +1,157 @@
-"""Why a line earned what it did, in words: rule, basis, award, and the line's share of it."""
+"""`tillstream explain`: why the lines of a receipt earned what they did, and why each other rule did not apply, on the live system.
 
-from collections.abc import Sequence
+In: the name of a receipt. Out: explanations, from what the system has written down, and nothing else:
+
+    its posting       ClickHouse, or, where that is still on its way there, the end of the topic `ledger`
+    its account's     the same; they make the member's state before it
+    the sale itself   the topic `transactions`, at the offset that its posting names
+    the program       the topic `programs`, by the version that its posting names
+"""
+
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
-from tillstream.schemas.program_file import Versioned
-from tillstream.schemas.program_words import money
-from tillstream.schemas.programs import Award, Rule, award_form
+from tillstream.config import Config
+from tillstream.errors import CheckFailed, UsageError
+from tillstream.kernels.chronicle import UNDOING, Chronicle
+from tillstream.kernels.keys import key_of
+from tillstream.kernels.posters import Posters
+from tillstream.kernels.timetable import NOTHING
+from tillstream.schemas.events import ROUTED_BYTES_MAX, SaleEvent, decode
+from tillstream.schemas.explanations import Explanation
+from tillstream.schemas.ledger import Posting, decode_record
+from tillstream.schemas.receipts import Sale
+from tillstream.servers import check_kafka, clickhouse_of, failures_named, redis_of
+from tillstream.sinks.archive import Archive, Placed
+from tillstream.sinks.state import StateStore
+from tillstream.streams.programs import read_shelf
+from tillstream.streams.recovery import read_ledger, read_topic
+from tillstream.streams.topics import TRANSACTIONS
 
-TOP = """
-SELECT account_id, sum(points) AS balance, countIf(kind = 'accrual') AS accruals
-FROM ledger_entries
-WHERE account_id IS NOT NULL AND unit = {unit:String}
-GROUP BY account_id
-ORDER BY balance DESC, account_id
-LIMIT 1
-"""
-
-LINES = """
-SELECT e.receipt_id, e.line_no, e.rule_id, e.points, e.basis, e.award, toString(e.expires_on), toString(e.day), l.category, l.amount
-FROM ledger_entries AS e
-INNER JOIN receipt_lines AS l ON l.posting_id = e.posting_id AND l.line_no = e.line_no
-WHERE e.account_id = {account:String} AND e.kind = 'accrual'
-ORDER BY e.points DESC, e.entry_id
-LIMIT 1 BY e.rule_id
-LIMIT {limit:UInt32}
-"""
+STEP_BACK = 1_000
+"""Records that are read in front of the wanted one: the embedded broker does not count all of its last batch, which has fewer, as there."""
 
 
-class ExplainedLine(NamedTuple):
-    """One line, the rule that gave it points, and the sentence that says why."""
+async def explain_receipt(config: Config, receipt: str, source: str | None = None, line_no: int | None = None) -> list[Explanation]:
+    """The explanations of a sale and of its void, or of a return.
 
-    receipt_id: str
-    line_no: int
-    rule_id: str
-    points: int
-    why: str
-
-
-class TopMember(NamedTuple):
-    """The account with most points, and some of its lines."""
-
-    account_id: str
-    balance: int
-    lines: list[ExplainedLine]
-
-
-def explain_top(client: Client, program: Versioned, unit: str = "points", limit: int = 3) -> TopMember | None:
-    """The account that holds most of a unit, with its best line of each of `limit` rules explained; None where nobody has any."""
-    top = client.query(TOP, parameters={"unit": unit}).result_rows
-    if not top:
-        return None
-    account_id, balance, _ = top[0]
-    rows = client.query(LINES, parameters={"account": account_id, "limit": limit}).result_rows
-    rules = {rule.id: rule for rule in program.program.rules}
-    currency = program.program.program.currency
-    lines = [ExplainedLine(row[0], row[1], row[2], row[3], sentence(rules[row[2]], row, currency)) for row in rows]
-    return TopMember(account_id, balance, lines)
+    Raises:
+        CheckFailed: no such receipt is posted, or it has no such line.
+        UsageError: several sources have a receipt of this name; or the program that judged is not published any more.
+    """
+    check_kafka(config)
+    async with redis_of(config) as redis:
+        state = StateStore(redis)
+        written = {partition: await state.history(partition) for partition in range(config.partitions)}
+        as_of = {partition: (await state.standing(partition)).as_of for partition in range(config.partitions)}
+    clickhouse = clickhouse_of(config)
+    with failures_named(config):
+        ledger = LiveLedger(config, clickhouse, written)
+        found = [placed for placed in ledger.of_receipt(receipt) if source in {None, placed.posting.source}]
+        partition = the_one(found, receipt).partition
+        chronicle = Chronicle(posters_of(ledger.kafka, found), ledger.around(found[0]), as_of[partition])
+        return [explained(ledger, chronicle, placed, line_no) for placed in found]
 
 
-def sentence(rule: Rule, row: Sequence[Any], currency: str) -> str:
-    """Rule, formula, basis, award, share, expiry."""
-    _, _, _, points, basis, award, expires_on, day, category, amount = row
-    capped = f", cut to {rule.cap.per_receipt} by its cap" if rule.cap.per_receipt is not None and award > rule.cap.per_receipt else ""
-    until = f"; usable until {expires_on}" if expires_on else ""
-    return (
-        f"{day}, {category or 'goods'} for {money(amount)} {currency}: rule {rule.id} ({formula(rule.award)}) "
-        f"saw {money(basis)} {currency} and gave {award}{capped}; {points} of them fall to this line by its share{until}"
-    )
+class Found(NamedTuple):
+    """A posting and its partition."""
+
+    partition: int
+    posting: Posting
 
 
-def formula(award: Award) -> str:
-    """The award in words."""
-    form = award_form(award)
-    if form == "per_amount":
-        return f"{award.points} per {money(award.per_amount or 0)}"
-    if form == "per_item":
-        return f"{award.points} for every {award.per_item} of an article"
-    if form == "per_line":
-        return f"{award.points} for every {award.per_line} lines"
-    if form == "fixed":
-        return f"{award.fixed} at once"
-    if form == "steps":
-        return ", ".join(f"{points} from {money(least)}" for least, points in award.steps or [])
-    return f"{award.multiply} times the points of {award.of}"
+class LiveLedger:
+    """The ledger as the servers have it: ClickHouse up to an offset per partition, Kafka behind that."""
+
+    def __init__(self, config: Config, clickhouse: Client, written: dict[int, int]) -> None:
+        self.kafka: dict[str, Any] = {"bootstrap.servers": config.kafka, "log_level": 0}
+        self.archive = Archive(clickhouse)
+        self.written = written
+
+    def of_receipt(self, receipt: str) -> list[Found]:
+        """The postings of receipts of this name, in the order of their ledgers."""
+        young = [found for partition in self.written for found in self.young(partition) if found.posting.receipt_id == receipt]
+        found = each_once([*posted(self.archive.of_receipt(receipt)), *young])
+        return [each for each in found if each.posting.kind in {"sale", *UNDOING}]
+
+    def around(self, found: Found) -> list[Posting]:
+        """Everything on the account of a posting; of a receipt without a member, its sale and what came back of it."""
+        account, sale = found.posting.account_id, found.posting.reverses_posting or found.posting.posting_id
+        young = [each for each in self.young(found.partition) if (account is not None and each.posting.account_id == account)
+                 or sale in {each.posting.posting_id, each.posting.reverses_posting}]  # fmt: skip
+        if account is not None:
+            old = self.archive.of_account(account)
+        else:
+            old = [Placed(found.partition, record) for record in self.archive.find([sale]).get(sale, [])]
+        return [each.posting for each in each_once([*posted(old), *young])]
+
+    def young(self, partition: int) -> Iterator[Found]:
+        """The end of a partition that ClickHouse may not have yet."""
+        first = max(0, self.written[partition] + 1 - STEP_BACK)
+        return posted(Placed(partition, message.value() or b"") for message in read_ledger(self.kafka, partition, first))
+
+    def sale(self, found: Found) -> Sale:
+        """The data of a sale as it came.
+
+        Raises:
+            CheckFailed: `transactions` does not have it any more.
+        """
+        offset = found.posting.offset
+        for message in read_topic(self.kafka, TRANSACTIONS, found.partition, max(0, offset - STEP_BACK)):
+            if message.offset() == offset:
+                event = decode(message.value() or b"", ROUTED_BYTES_MAX)
+                if isinstance(event, SaleEvent) and key_of(event) == found.posting.posting_id:
+                    return event.data
+                break
+        raise CheckFailed(f"the sale {found.posting.receipt_id!r} is not at offset {offset} of {TRANSACTIONS} {found.partition} any more")
+
+
+def posters_of(kafka: dict[str, Any], found: list[Found]) -> Posters:
+    """All programs that were ever published, for the versions that judged these receipts.
+
+    Raises:
+        UsageError: one of them was taken back, or nothing is published.
+    """
+    timetable = read_shelf(kafka).timetable()
+    if timetable is None:
+        raise UsageError("no program is published; workers publish the setting `program` when they first start")
+    for each in found:
+        try:
+            timetable.named(each.posting.program_version or NOTHING)
+        except KeyError:
+            version = each.posting.program_version
+            raise UsageError(f"program version {version}, by which the receipt was judged, is not published any more") from None
+    return Posters(timetable)
+
+
+def the_one(found: list[Found], receipt: str) -> Found:
+    """The first of postings that must be there and of one source."""
+    sources = sorted({each.posting.source for each in found})
+    if not found:
+        raise CheckFailed(f"no receipt {receipt!r} is posted; one that waits for its sale is not, and refused ones are in `deadletter`")
+    if len(sources) > 1:
+        raise UsageError(f"several sources have a receipt {receipt!r}: {', '.join(sources)}; name one with --source")
+    return found[0]
+
+
+def explained(ledger: LiveLedger, chronicle: Chronicle, found: Found, line_no: int | None) -> Explanation:
+    if found.posting.kind != "sale":
+        return chronicle.undo(found.posting.posting_id)
+    if line_no is not None and line_no not in found.posting.line_no:
+        raise CheckFailed(f"receipt {found.posting.receipt_id!r} has no line {line_no}")
+    return chronicle.sale(found.posting.posting_id, ledger.sale(found))
+
+
+def posted(records: Iterable[Placed]) -> Iterator[Found]:
+    """The postings among ledger records."""
+    for partition, raw in records:
+        record = decode_record(raw)
+        if isinstance(record, Posting):
+            yield Found(partition, record)
+
+
+def each_once(found: Iterable[Found]) -> list[Found]:
+    """A record that stands twice counts once."""
+    return list({each.posting.posting_id: each for each in reversed(list(found))}.values())[::-1]

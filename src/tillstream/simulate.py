@@ -1,6 +1,6 @@
 """What would these events give? The same kernels and ledger as the workers', in process, no server (DESIGN.md §7)."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
@@ -25,6 +25,7 @@ from tillstream.schemas.events import (
     Malformed,
     MemberEvent,
     MergedEvent,
+    SaleEvent,
     TickEvent,
     TransferEvent,
     TransferredEvent,
@@ -34,7 +35,7 @@ from tillstream.schemas.events import (
 )
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
 from tillstream.schemas.program_file import Versioned
-from tillstream.schemas.receipts import Identity
+from tillstream.schemas.receipts import Identity, Sale
 
 IDENTITY_KEY = b"tillstream simulate"
 """A simulation stores nothing, so its identity hashes need no secret."""
@@ -42,6 +43,26 @@ IDENTITY_KEY = b"tillstream simulate"
 BATCH_ROWS = 5_000
 
 Routable = AccountEvent | TickEvent
+
+
+class Deliveries:
+    """What explanations need to know besides the ledger: the sales themselves, and what came of everything else of their key."""
+
+    def __init__(self) -> None:
+        self.sales: dict[str, Sale] = {}
+        self.duplicates: Counter[str] = Counter()
+        self.refused: dict[str, list[tuple[AccountEvent, Malformed]]] = {}
+
+    def note(self, outcome: Outcome) -> None:
+        routed = outcome.routed
+        if isinstance(routed.event, TickEvent):
+            return
+        if outcome.problem is not None:
+            self.refused.setdefault(routed.key, []).append((routed.event, outcome.problem))
+        elif outcome.status == "duplicate":
+            self.duplicates[routed.key] += 1
+        elif isinstance(routed.event, SaleEvent):
+            self.sales[routed.key] = routed.event.data
 
 
 class Simulation:
@@ -52,7 +73,11 @@ class Simulation:
     """
 
     def __init__(
-        self, program: Versioned | Timetable, on_entry: Callable[[Entry], None] | None = None, phone_region: str = ""
+        self,
+        program: Versioned | Timetable,
+        on_entry: Callable[[Entry], None] | None = None,
+        phone_region: str = "",
+        deliveries: Deliveries | None = None,
     ) -> None:
         self.seal = Seal(IDENTITY_KEY, phone_region)
         self.registry = Registry()
@@ -60,6 +85,7 @@ class Simulation:
         self.poster = Posters(program if isinstance(program, Timetable) else Timetable([program]))
         self.snapshot = Snapshot()
         self.on_entry = on_entry
+        self.deliveries = deliveries
         self.events = self.accepted = self.duplicates = 0
         self.rejected: list[dict[str, Any]] = []
         self.place_of_waiting: dict[bytes, int] = {}
@@ -135,6 +161,8 @@ class Simulation:
         self.duplicates += outcome.status == "duplicate"
         if outcome.problem is not None:
             self.reject(index, outcome.problem)
+        if self.deliveries is not None:
+            self.deliveries.note(outcome)
         if self.on_entry is not None:
             for entry in ledger_entries(outcome.records):
                 self.on_entry(entry)
