@@ -21,17 +21,27 @@ from tillstream.schemas.program_file import NOT_YET, parse_program
 from tillstream.schemas.programs import (
     AWARD_FORMS,
     Award,
+    Bought,
     Cap,
+    Exchange,
     Expires,
     Goods,
     Group,
     Head,
+    Level,
     Lines,
+    MemberCap,
+    MemberTerms,
     Program,
     Rule,
     Spending,
+    Streak,
+    Target,
+    Tiers,
+    TierWindow,
     Unit,
     When,
+    Window,
     Worth,
     award_form,
 )
@@ -60,6 +70,13 @@ award = { points = 1, per_amount = 100 }
 priority = 1
 """
 """What examples of single rules stand in."""
+
+
+KINDS = (
+    *(Program, Head, Unit, Expires, Spending, Worth, Group, Rule, When, Goods, Lines, Award, Cap, MemberCap),
+    *(MemberTerms, Bought, Window, Streak, Exchange, Target, Tiers, TierWindow, Level),
+)
+KEYS_OF_PROGRAMS = {field.encode_name for kind in KINDS for field in msgspec.structs.fields(kind)} - NOT_YET
 
 
 class Block(NamedTuple):
@@ -203,11 +220,16 @@ def test_program_examples_use_every_key_and_every_form() -> None:
                 collect(item)
 
     collect(programs)
-    kinds = (Program, Head, Unit, Expires, Group, Rule, When, Goods, Lines, Award, Cap, Spending, Worth)
-    wanted = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)} - NOT_YET
-    assert wanted <= used
+    assert KEYS_OF_PROGRAMS - used == set()
     rules = [rule for program in programs for rule in program.get("rules", [])]
     assert {award_form(msgspec.convert(rule["award"], Award)) for rule in rules} == set(AWARD_FORMS.values())
+
+
+def test_program_page_tells_of_every_key() -> None:
+    """In words, not only in an example: as code in a sentence or a table."""
+    prose = re.sub(r"^```.*?^```$", "", (ROOT / "docs/program.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    told = {word for code in re.findall(r"`([^`\n]+)`", prose) for word in re.findall(r"\w+", code)}
+    assert KEYS_OF_PROGRAMS - told == set()
 
 
 def test_program_page_lists_what_is_not_judged_yet() -> None:
