@@ -150,13 +150,30 @@ cdef class Awards:
             points.append(self.parts[p].points)
         return group.rule, group.basis, group.award, places, points
 
-    def record(self, Py_ssize_t receipt, list values, list fragments):
+    def sums(self, Py_ssize_t receipt):
+        """What each rule gives one receipt in all: (rule row, points); ask before the receipt's `given` or `record`."""
+        cdef list result = []
+        cdef Py_ssize_t g, p
+        cdef int64_t points
+        self.seek(receipt)
+        g = self.next_group
+        while g < self.groups_n and self.groups[g].receipt == receipt:
+            points = 0
+            for p in range(self.groups[g].part_from, self.groups[g].part_to):
+                points += self.parts[p].points
+            if points:
+                result.append((self.groups[g].rule, points))
+            g += 1
+        return result
+
+    def record(self, Py_ssize_t receipt, list values, list fragments, bytes behind=b""):
         """The ledger record of one plain sale, as `schemas.ledger` encodes it (see writing.py), and its points by number of unit.
 
         Args:
             receipt: its place in the batch; ask for receipts in rising order.
             values: what is said in front of its lines: bytes stand as they are, strings become JSON strings, integers digits.
             fragments: per rule row the bytes before its points, and those behind its line numbers up to its basis.
+            behind: what is said behind its entries.
         """
         self.text.size = 0
         for value in values:
@@ -172,10 +189,13 @@ cdef class Awards:
                 text_room(&self.text, INTEGER_MAX)
                 text_integer(&self.text, value)
         totals = self.write_entries(receipt, fragments)
+        text_room(&self.text, len(behind) + 2)
+        text_object(&self.text, behind)
+        text_bytes(&self.text, b"}}", 2)
         return PyBytes_FromStringAndSize(self.text.start, self.text.size), totals
 
     cdef list write_entries(self, Py_ssize_t receipt, list fragments):
-        """The lines and accruals of one receipt and the end of its record; points by number of unit, those without any left out."""
+        """The lines and accruals of one receipt; points by number of unit, those without any left out."""
         cdef Py_ssize_t at = self.first[receipt], end = self.first[receipt + 1], last
         cdef dict totals = {}
         cdef Group* group
@@ -200,7 +220,7 @@ cdef class Awards:
                 some = True
                 unit = self.unit[group.rule]
                 totals[unit] = totals.get(unit, 0) + self.write_group(group, before, behind, at)
-        text_bytes(&self.text, b"]}}", 3)
+        text_bytes(&self.text, b"]", 1)
         return list(totals.items())
 
     cdef Py_ssize_t most_text(self, Py_ssize_t lines, Py_ssize_t first, Py_ssize_t last, list fragments) except -1:
@@ -292,6 +312,7 @@ cdef struct Receipt:
     int64_t total
     int64_t positions
     int64_t* net
+    uint64_t* open
     int32_t* place
     int64_t* weight
     int64_t* number
@@ -418,7 +439,7 @@ cdef class Kernel:
     cdef void* take_room(self, Receipt* receipt, Py_ssize_t longest) noexcept:
         """One block for all scratch columns of the longest receipt; NULL without memory."""
         cdef Py_ssize_t columns = 4 * longest + self.rules_n * longest
-        cdef char* room = <char*> malloc(columns * 8 + longest * (sizeof(Remainder) + sizeof(int32_t)))
+        cdef char* room = <char*> malloc((columns + self.words) * 8 + longest * (sizeof(Remainder) + sizeof(int32_t)))
         if room == NULL:
             return NULL
         receipt.net = <int64_t*> room
@@ -426,7 +447,8 @@ cdef class Kernel:
         receipt.number = receipt.weight + longest
         receipt.part = receipt.number + longest
         receipt.given = receipt.part + longest
-        receipt.remainder = <Remainder*> (receipt.given + self.rules_n * longest)
+        receipt.open = <uint64_t*> (receipt.given + self.rules_n * longest)
+        receipt.remainder = <Remainder*> (receipt.open + self.words)
         receipt.place = <int32_t*> (receipt.remainder + longest)
         return room
 
@@ -441,7 +463,7 @@ cdef class Kernel:
         for k in range(self.rules_n):
             if status != OK:
                 break
-            if not (bits[k >> 6] >> (k & 63)) & 1:
+            if not ((bits[k >> 6] & receipt.open[k >> 6]) >> (k & 63)) & 1:
                 continue
             if receipt.total < self.min_amount[k] or receipt.positions < self.min_positions[k]:
                 continue
@@ -454,11 +476,15 @@ cdef class Kernel:
         return status
 
     cdef int open_receipt(self, Receipt* receipt, int64_t tender) noexcept nogil:
-        """Totals, and what of each line was not paid with points."""
-        cdef Py_ssize_t i
+        """Totals, the rules that some line leaves open, and what of each line was not paid with points."""
+        cdef Py_ssize_t i, w
         cdef int64_t quantities = 0
         receipt.total = 0
         receipt.positions = 0
+        for w in range(self.words):
+            receipt.open[w] = 0
+            for i in range(receipt.n):
+                receipt.open[w] |= receipt.line_bits[i * self.words + w]
         for i in range(receipt.n):
             if receipt.amount[i] > INT64_MAX - receipt.total or receipt.quantity[i] > INT64_MAX - quantities:
                 return OVERFLOW

@@ -84,7 +84,7 @@ def award_of(rule: Rule, count: int) -> int:
     """
     award: Award = rule.award
     if award.fixed is not None:
-        return award.fixed if count > 0 else 0
+        return award.fixed if count > 0 or rule.on != "period_end" else 0
     if award.steps is not None:
         return max((points for least, points in sorted(award.steps) if least <= count), default=0)
     points = Fraction(str(award.points or 0))

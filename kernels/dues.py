@@ -3,8 +3,9 @@
 Due are the dates up to that of the latest `clock.tick`; what is due on a date comes before all events of that date.
 """
 
-from collections.abc import Iterator
-from datetime import date, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 from tillstream.kernels.expiry import month_day
@@ -14,7 +15,12 @@ from tillstream.kernels.terms import total
 from tillstream.schemas.member_state import Member, Profile
 from tillstream.schemas.programs import Program, Rule
 
-BIRTHDAY, PERIOD_END, WINDOW_END = "birthday", "period_end", "window_end"
+BIRTHDAY, PERIOD_END, WINDOW_END, CLOCK = "birthday", "period_end", "window_end", "clock"
+
+NOTHING: dict[int, int] = {}
+
+DAYS_MAX = 4_000
+"""Dates whose periods are remembered: ten years of them."""
 
 
 class Due(NamedTuple):
@@ -48,26 +54,39 @@ class Dues:
     def __init__(self, program: Program) -> None:
         self.birthday = [rule.id for rule in program.rules if rule.on == BIRTHDAY]
         self.tiers = program.tiers is not None
-        self.targets = [rule for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
+        self.targets = [(rule, counter_of(rule)) for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
 
     def between(self, member: Member, after: int, until: int) -> list[Due]:
         """What is due later than the date `after`, up to `until`, in order."""
+        if until <= after:
+            return []
         found = [*self._birthdays(member.profile, after, until)]
-        for rule in self.targets:
-            found += self._ends(member, rule, after, until)
+        for rule, counter in self.targets:
+            found += self._ends(rule, member.counts.get(counter, {}), after, until)
         if self.tiers and member.window_end and after <= member.window_end < until:
             found.append(Due(date.fromordinal(member.window_end + 1), WINDOW_END, [], 0))
         return sorted(found, key=Due.order)
 
-    def next_after(self, member: Member, after: int) -> date | None:
-        """The first date later than `after` on which something will be due, as things stand."""
+    @property
+    def empty(self) -> bool:
+        """Whether nothing ever falls due."""
+        return not (self.targets or self.birthday or self.tiers)
+
+    def next_after(self, member: Member, after: int) -> int:
+        """The first date later than `after` on which something will be due, as things stand; 0 for none."""
         after = max(after, member.profile.enrolled_on or 0, 1)
-        year = date.fromordinal(after) + timedelta(days=366)
-        ends = [due_day(rule, day) for rule in self.targets for day in member.counts.get(counter_of(rule), {})]
-        days = [due.day for due in self._birthdays(member.profile, after, year.toordinal())]
+        days = []
+        for rule, counter in self.targets:
+            for day in reversed(member.counts.get(counter, NOTHING)):  # The dates rise, as events were counted.
+                end = due_day(rule, day)
+                if end <= after:
+                    break
+                days.append(end)
+        if self.birthday and member.profile.birthday is not None:
+            days += [due.day.toordinal() for due in self._birthdays(member.profile, after, after + 366)]
         if self.tiers and member.window_end >= after:
-            days.append(date.fromordinal(member.window_end + 1))
-        return min([*days, *(day for day in ends if day.toordinal() > after)], default=None)
+            days.append(member.window_end + 1)
+        return min(days, default=0)
 
     def _birthdays(self, profile: Profile, after: int, until: int) -> Iterator[Due]:
         """Birthdays after the enrolment; 02-29 is the 28th in common years."""
@@ -80,21 +99,25 @@ class Dues:
             if first < due.toordinal() <= until:
                 yield Due(due, BIRTHDAY, self.birthday, 1)
 
-    def _ends(self, member: Member, rule: Rule, after: int, until: int) -> Iterator[Due]:
-        counts = member.counts.get(counter_of(rule), {})
+    def _ends(self, rule: Rule, counts: Mapping[int, int], after: int, until: int) -> Iterator[Due]:
         per = rule.target.per if rule.target is not None else "month"
         for span in sorted({period(date.fromordinal(day), per) for day in counts}):
             due, quantity = due_day(rule, span[0]), total(counts, span)
-            if after < due.toordinal() <= until:
-                yield Due(due, PERIOD_END, [rule.id], quantity)
+            if after < due <= until:
+                yield Due(date.fromordinal(due), PERIOD_END, [rule.id], quantity)
 
 
 def counter_of(rule: Rule) -> str:
     return "watch/" + target_id(rule)
 
 
-def due_day(rule: Rule, day: int) -> date:
+def due_day(rule: Rule, day: int) -> int:
     """The date on which the target of the period of `day` is judged: `offset_days` after the first day behind the period."""
-    offset = rule.target.offset_days if rule.target is not None else 0
-    per = rule.target.per if rule.target is not None else "month"
-    return date.fromordinal(period(date.fromordinal(day), per)[1] + 1 + offset)
+    target = rule.target
+    return 0 if target is None else last_day(day, target.per) + 1 + target.offset_days
+
+
+@lru_cache(DAYS_MAX)
+def last_day(day: int, per: str) -> int:
+    """The last date of the period that `day` falls into."""
+    return period(date.fromordinal(day), per)[1]

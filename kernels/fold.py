@@ -4,25 +4,40 @@ Posting in order takes one step; what comes late makes all steps again, from not
 through `Fold`, so an account ends where the sorted order of its events leads (G3).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
+from tillstream.kernels.award import Awards
+from tillstream.kernels.columns import Columns
 from tillstream.kernels.counting import Counting, Sums, day_of
-from tillstream.kernels.member_rules import Given, Look, MemberRules, columns_of
+from tillstream.kernels.looking import Looks
+from tillstream.kernels.member_rules import Given, MemberRules
+from tillstream.kernels.posted import columns_of
 from tillstream.kernels.reversal import undone
 from tillstream.kernels.room import Allowance
 from tillstream.kernels.terms import Moment
-from tillstream.kernels.tiers import advance, rise, start
+from tillstream.kernels.tiers import advance, rise
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import WHOLE, Judged, Member, Sheet
+from tillstream.schemas.member_state import WHOLE, Judged, Look, Member, Sheet
 
 Position = tuple[str, str]
 """Where an event stands among those of its account: (UTC instant, natural key)."""
+
+
+class Sold(NamedTuple):
+    """What a sale is to its member's state: its local date, what its lines come to, what each watch counts of them, and when it was."""
+
+    day: date
+    amount: int
+    watched: list[int]
+    position: Position
+    occurred_at: str
 
 
 class Fold:
@@ -34,43 +49,43 @@ class Fold:
         self.budgets = budgets
         self.as_of = as_of
         self.member = Member() if member is None else copied(member)
-        if rules.program.tiers is not None:
-            start(rules.program.tiers, self.member)
 
     @property
     def counting(self) -> Counting:
         return self.rules.counting
 
-    def look(self, day: date, amount: int) -> Look:
-        """What the state leaves of the rules for a sale on `day` whose lines come to `amount`."""
-        self.reach(day)
-        return self.rules.look(self.member, Moment(day, amount), self.budgets)
-
-    def sale(self, posting: Posting, given: list[Given]) -> list[Given]:
-        """A sale gave `given`; what the new tier gives on top, if it raised one."""
-        self.counting.bought(self.member, posting)
-        self.gave(posting, given)
-        bonuses = self.risen(posting)
-        self.stands_at(posting)
+    def sale(self, sale: Sold, sums: list[tuple[int, int]], budgets: Sequence[tuple[str, int]]) -> list[Given]:
+        """A sale, of which rules gave `sums`, by their rows; what the new tier gives on top, if it raised one."""
+        self.counting.mover.sold(self.member, sale.day.toordinal(), sale.amount, sale.watched, sums)
+        for rule_id, points in budgets:
+            self.budgets.moved(self.counting.rules[rule_id], points)
+        bonuses = self.risen(sale.day, sale.occurred_at)
+        self.stands_at(sale.position, sale.day)
         return bonuses
 
-    def sale_again(self, posting: Posting) -> tuple[Look, list[Given]]:
-        """A posted sale under the state as it is now."""
-        look = self.look(date.fromisoformat(posting.day), sum(posting.amount))
-        given = self.kernel_given(posting, look, {})
-        return look, [*given, *self.sale(posting, given)]
+    def sale_again(self, posting: Posting) -> tuple[Look | None, list[Given]]:
+        """A posted sale under the state as it is now: what it gives, and under which look to judge it again on a return."""
+        columns = columns_of(posting, self.rules.compiled.words)
+        watched = self.counting.watching.over(columns)
+        sold = Sold(date.fromisoformat(posting.day), watched.total(0), watched.counts(0), position(posting), posting.occurred_at)
+        self.reach(sold.day)
+        looks = self.rules.look(columns, [self.member], [sold.day], self.budgets)
+        awards = self.kernel_awards(columns, looks)
+        sums = awards.sums(0)
+        moved = self.counting.mover.gives(sums)
+        given = [*self.rules.given(awards, 0, columns.line_no), *self.sale(sold, sums, moved.budgets)]
+        return self.rules.look_at(looks, 0) if moved.again else None, given
 
-    def kernel_given(self, posting: Posting, look: Look, back: Sums) -> list[Given]:
-        """The award kernel on one posted sale, of which `back` came back.
+    def kernel_awards(self, columns: Columns, looks: Looks) -> Awards:
+        """The award kernel on one posted sale.
 
         Raises:
             Malformed: what it gives does not fit 64 bits.
         """
-        columns = columns_of(posting, self.rules.compiled.words, back)
-        awards = self.rules.award(columns, [look])
+        awards = self.rules.award(columns, looks)
         if awards.status[0]:
             raise Malformed("overflow", "$.data.lines", "the receipt's sums or points do not fit 64 bits")
-        return self.rules.given(awards, 0, columns.line_no)
+        return awards
 
     def came_back(self, posting: Posting, sale: Posting, sheet: Sheet, before: Sums, after: Sums) -> Sheet:
         """A return or void: what the sale's rules stand at then."""
@@ -82,7 +97,7 @@ class Fold:
             self.counting.took_back(self.member, rule_id, day_of(sale), back)
             if self.counting.gives_back(rule_id):
                 self.moved(rule_id, -back)
-        self.stands_at(posting)
+        self.stands_at(position(posting), date.fromisoformat(posting.day))
         return new
 
     def sheet_after(self, sale: Posting, sheet: Sheet, back: Sums) -> Sheet:
@@ -90,7 +105,8 @@ class Fold:
         bought = {n: (amount, quantity) for n, amount, quantity in zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True)}
         left: dict[str, dict[int, int]] = {}
         if not self.rules.requalifying.isdisjoint(sheet.given):
-            again = self.kernel_given(sale, Look(sheet.closed, sheet.room), back)
+            columns = columns_of(sale, self.rules.compiled.words, back)
+            again = self.rules.given(self.kernel_awards(columns, self.rules.looks_of(sheet.look)), 0, columns.line_no)
             left = {given.rule_id: dict(zip(given.line_no, given.points, strict=True)) for given in again}
         result: dict[str, dict[int, int]] = {}
         for rule_id, lines in sheet.given.items():
@@ -109,7 +125,7 @@ class Fold:
                     taken[number] = part
             if taken:
                 result[rule_id] = taken
-        return Sheet(sheet.given, result, sheet.closed, sheet.room)
+        return Sheet(sheet.given, result, sheet.look)
 
     def bonus(self, posting: Posting) -> list[Given]:
         """An activity, an enrolment or what fell due: what the rules that answer to it give."""
@@ -119,39 +135,39 @@ class Fold:
             first = self.member.profile.enrolled_on is None
             since = day_of(posting) if first else self.member.profile.enrolled_on
             self.member.profile = structs.replace(judged.profile, enrolled_on=since)
-            given = self.answers(posting, judged) if first else []
+            given = self.answers(day, judged) if first else []
         else:
-            given = self.answers(posting, judged)
-        self.gave(posting, given)
-        given = [*given, *self.risen(posting)]
-        self.stands_at(posting)
+            given = self.answers(day, judged)
+        self.gave(day, given)
+        given = [*given, *self.risen(day, posting.occurred_at)]
+        self.stands_at(position(posting), date.fromisoformat(posting.day))
         return given
 
-    def answers(self, posting: Posting, judged: Judged) -> list[Given]:
+    def answers(self, day: date, judged: Judged) -> list[Given]:
         """What the rules give that `judged` leaves open."""
-        moment = Moment(date.fromisoformat(posting.day))
-        found = self.rules.bonuses.give(judged, self.member, moment, self.budgets)
+        found = self.rules.bonuses.give(judged, self.member, Moment(day), self.budgets)
         if any(bonus.award > INT64_MAX for bonus in found):
             raise Malformed("overflow", "$.data.quantity", "the points do not fit 64 bits")
         return [Given(bonus.rule.id, [WHOLE], [bonus.points], bonus.basis, bonus.award) for bonus in found]
 
-    def risen(self, posting: Posting) -> list[Given]:
+    def risen(self, day: date, occurred_at: str) -> list[Given]:
         """Raises the tier level by level, and gives what the rules `on = "tier_up"` give for each; these may raise it further."""
-        tiers, day = self.rules.program.tiers, date.fromisoformat(posting.day)
+        tiers = self.rules.program.tiers
         given: list[Given] = []
         while tiers is not None and rise(tiers, self.member, day):
-            local = datetime.fromisoformat(posting.occurred_at).astimezone(self.zone)
+            local = datetime.fromisoformat(occurred_at).astimezone(self.zone)
             answering = self.rules.bonuses.answering("tier_up", local, {})
-            more = self.answers(posting, Judged(trigger="tier_up", open=answering))
-            self.gave(posting, more)
+            more = self.answers(day, Judged(trigger="tier_up", open=answering))
+            self.gave(day, more)
             given += more
         return given
 
-    def gave(self, posting: Posting, given: Sequence[Given]) -> None:
-        """Counts what rules gave an event."""
-        for rule_id, _, points, *_ in given:
-            self.counting.gave(self.member, rule_id, day_of(posting), sum(points))
-            self.moved(rule_id, sum(points))
+    def gave(self, day: date, given: Iterable[Given]) -> None:
+        """Counts what rules gave an event that is no sale."""
+        sums = [(each.rule_id, sum(each.points)) for each in given]
+        self.counting.mover.gave(self.member, day.toordinal(), sums)
+        for rule_id, points in sums:
+            self.moved(rule_id, points)
 
     def moved(self, rule_id: str, points: int) -> None:
         rule = self.counting.rules.get(rule_id)
@@ -163,20 +179,25 @@ class Fold:
         if self.rules.program.tiers is not None:
             advance(self.rules.program.tiers, self.member, min(day.toordinal(), self.as_of))
 
-    def stands_at(self, posting: Posting) -> None:
-        self.member.last = max(self.member.last, position(posting))
-        if posting.kind == "due":
-            self.member.dues_until = day_of(posting)
+    def stands_at(self, place: Position, day: date) -> None:
+        """What was due before an event has been dealt with: what came after it does not change that."""
+        self.member.last = max(self.member.last, place)
+        self.member.dues_until = max(self.member.dues_until, min(day.toordinal(), self.as_of))
 
 
 def position(posting: Posting) -> Position:
     """Where a posting's event stands among those of its account."""
-    return instant_text(datetime.fromisoformat(posting.occurred_at)), posting.posting_id
+    return position_at(datetime.fromisoformat(posting.occurred_at), posting.posting_id)
+
+
+def position_at(moment: datetime, posting_id: str) -> Position:
+    """The same, of what has no posting yet."""
+    return instant_text(moment), posting_id
 
 
 def instant_text(moment: datetime) -> str:
     """An instant as text that sorts as instants do."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00")
 
 
 def midnight(day: date, zone: ZoneInfo) -> datetime:
@@ -186,7 +207,7 @@ def midnight(day: date, zone: ZoneInfo) -> datetime:
 
 def sheet_of(given: Sequence[Given], look: Look | None = None) -> Sheet:
     """What an event's rules stand at before anything comes back."""
-    sheet = Sheet({}, {}, [] if look is None else look.closed, {} if look is None else look.room)
+    sheet = Sheet({}, {}, look or Look())
     for rule_id, line_no, points, *_ in given:
         lines = sheet.given.setdefault(rule_id, {})
         for number, part in zip(line_no, points, strict=True):

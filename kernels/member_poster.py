@@ -5,49 +5,73 @@ account judged again (refold.py): it gets its posting, and every earlier posting
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from msgspec import structs
 
 from tillstream.kernels.award import Awards
-from tillstream.kernels.columns import gather
+from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.counting import day_of
-from tillstream.kernels.dues import Dues, earliest
+from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
-from tillstream.kernels.fold import Fold, instant_text, midnight, sheet_of
+from tillstream.kernels.fold import Fold, Sold, instant_text, midnight, position_at
+from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import occurred
-from tillstream.kernels.member_rules import Given, Look, MemberRules, judged_of
-from tillstream.kernels.posting import Earned, Poster
+from tillstream.kernels.lapsing import due_after
+from tillstream.kernels.looking import Looks
+from tillstream.kernels.member_rules import Given, MemberRules
+from tillstream.kernels.moving import Moved
+from tillstream.kernels.posted import judged_at, one_of
+from tillstream.kernels.posting import Earned, Poster, check_room, is_plain
 from tillstream.kernels.refold import Refold, Versions, is_late, summed
 from tillstream.kernels.room import Allowance, Budgets
 from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.kernels.watching import Watched
+from tillstream.kernels.writing import behind_entries
 from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.schemas.ledger import Entries, Posting, decode_record
-from tillstream.schemas.member_state import Judged, Member, Sheet
+from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 from tillstream.schemas.program_file import Versioned
+from tillstream.schemas.programs import Rule
 
 FIRST = ("", "")
 """Before every event."""
 
 
+class Run(NamedTuple):
+    """Sales of accounts that are all different, in columns, and what their members' states mean for them."""
+
+    columns: Columns
+    looks: Looks
+    watched: Watched
+
+
 class MemberEarned(NamedTuple):
-    """What the rules give one sale under its member's state, how it was judged, and the state on its way; as `Earned` for `Poster`."""
+    """What the rules give one sale under its member's state, at which place of which run, and the state on its way; as `Earned`."""
 
     awards: Awards
     place: int
     day: date
-    judged: Judged
-    look: Look | None
+    run: Run
     fold: Fold | None
 
     @property
     def overflows(self) -> bool:
         """Whether a sum does not fit 64 bits."""
         return bool(self.awards.status[self.place])
+
+
+class Step(NamedTuple):
+    """A sale's step in the state of its account: what it is, what it gave, and under which look to judge it again on a return, if so."""
+
+    account_id: str
+    sold: Sold
+    moved: Moved
+    look: Look | None
 
 
 class Family(Versions, Protocol):
@@ -68,7 +92,7 @@ class MemberPoster(Poster):
         self.rules = MemberRules(self.program, self.compiled, self.kernel)
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
-        self.exchanges = Exchanges(self.program)
+        self.exchanges = Exchanges(self.program, self.holding_days)
 
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
@@ -83,17 +107,18 @@ class MemberPoster(Poster):
 
     def earn_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[MemberEarned]:
         """The kernel's awards for sales of accounts that are all different, each under its member's state."""
-        sales = [routed.event.data for routed in run]  # type: ignore[union-attr]
-        columns = gather(self.compiled, sales, self.zone)
-        judged = judged_of(columns, self.compiled.words)
+        sales = [routed.event.data for routed in run]
+        columns = gather(self.compiled, sales, self.zone)  # type: ignore[arg-type]
         folds = [None if routed.account_id is None else self.fold(snapshot, routed.account_id) for routed in run]
-        looks = [
-            None if fold is None else fold.look(day, sum([line.amount for line in sale.lines]))
-            for fold, day, sale in zip(folds, columns.dates, sales, strict=True)
-        ]
+        for fold, day in zip(folds, columns.dates, strict=True):
+            if fold is not None:
+                fold.reach(day)
+        members = [None if fold is None else fold.member for fold in folds]
+        looks = self.rules.look(columns, members, columns.dates, self.family.budgets)
         awards = self.rules.award(columns, looks)
-        for place, each in enumerate(zip(columns.dates, judged, looks, folds, strict=True)):
-            yield MemberEarned(awards, place, *each)
+        together = Run(columns, looks, self.rules.counting.watching.over(columns))
+        for place, (day, fold) in enumerate(zip(columns.dates, folds, strict=True)):
+            yield MemberEarned(awards, place, day, together, fold)
 
     def fold(self, snapshot: Snapshot, account_id: str | None) -> Fold:
         """An account's state to move on, on a budget of its own until its postings are kept."""
@@ -103,21 +128,61 @@ class MemberPoster(Poster):
         self, routed: Routed, event: SaleEvent, earned: MemberEarned, snapshot: Snapshot, digest: str, *, closes: bool
     ) -> list[bytes]:
         """What a sale writes to the ledger, applied."""
-        if earned.fold is None or earned.look is None:
+        fold, terms = earned.fold, self.terms_of(earned.day)
+        if fold is None:
             return super().sale_records(routed, event, Earned(*earned[:3]), snapshot, digest, closes=closes)
-        bare = self.bare_sale(routed, event, self.terms_of(earned.day), snapshot, digest)
-        posting = structs.replace(bare, judged=earned.judged)
-        if is_late(posting, earned.fold.member.last):
-            return self.late_records(posting, snapshot, closes=closes)
-        given = self.rules.given(earned.awards, earned.place, posting.line_no)
-        look = earned.look
-        if self.overspends(given):
-            look = earned.fold.look(earned.day, sum(posting.amount))
-            given = earned.fold.kernel_given(posting, look, {})
-        bonuses = earned.fold.sale(posting, given)
-        sheet = sheet_of([*given, *bonuses], look) if self.rules.requalifying else None
-        posting = structs.replace(posting, entries=[*posting.entries, *self.accruals([*given, *bonuses], posting)], sheet=sheet)
-        return self.finish([posting], earned.fold, snapshot, closes=closes)
+        watched, place, moment = earned.run.watched, earned.place, event.data.issued_at
+        sold = Sold(earned.day, watched.total(place), watched.counts(place), position_at(moment, routed.key), moment.isoformat())
+        if sold.position < fold.member.last:
+            bare = self.bare_sale(routed, event, terms, snapshot, digest)
+            return self.late_records(structs.replace(bare, judged=self.judged(earned)), snapshot, closes=closes)
+        sums = earned.awards.sums(place)
+        moved = self.rules.counting.mover.gives(sums)
+        if self.overspends(moved.budgets):
+            earned = self.earned_again(earned, fold)
+            self.check_sale(event.data, Earned(*earned[:3]))
+            sums = earned.awards.sums(earned.place)
+            moved = self.rules.counting.mover.gives(sums)
+        bonuses = fold.sale(sold, sums, moved.budgets)
+        step = Step(routed.account_id or "", sold, moved, self.rules.look_at(earned.run.looks, earned.place) if moved.again else None)
+        is_swift = closes and not bonuses and is_plain(event.data, routed.account_id, terms, snapshot.as_of)
+        if is_swift and self.only_earns(fold, step, snapshot):
+            return [self.swift_sale(routed, event, earned, fold, step, snapshot, digest)]
+        bare = self.bare_sale(routed, event, terms, snapshot, digest)
+        given = [*self.rules.given(earned.awards, earned.place, bare.line_no), *bonuses]
+        entries = [*bare.entries, *self.accruals(given, bare)]
+        posting = structs.replace(bare, judged=self.judged(earned), entries=entries, look=step.look)
+        return self.finish([posting], fold, snapshot, closes=closes)
+
+    def only_earns(self, fold: Fold, step: Step, snapshot: Snapshot) -> bool:
+        """Whether nothing but accruals follows from a sale: nothing is pending, exchanged or due."""
+        after = max(fold.member.dues_until, step.sold.day.toordinal())
+        return not (
+            step.moved.pending
+            or self.exchanges.possible(snapshot.units(step.account_id), step.moved.units)
+            or (after < fold.as_of and self.family.dues_between(fold.member, after, fold.as_of))
+        )
+
+    def swift_sale(
+        self, routed: Routed, event: SaleEvent, earned: MemberEarned, fold: Fold, step: Step, snapshot: Snapshot, digest: str
+    ) -> bytes:
+        """The record of a sale in order that only earns, applied: what `finish` does with its posting, without the objects in between."""
+        account_id, terms = step.account_id, self.terms_of(earned.day)
+        holdings = snapshot.units(account_id)
+        for unit, points in step.moved.units.items():
+            check_room(unit, holdings, points)
+        fold.member.next_due = self.family.next_due(fold.member, max(fold.as_of, fold.member.dues_until))
+        changes = fold.budgets.changes()
+        budgets = {rule.id: points for rule, points in changes}
+        behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, budgets, step.look)
+        said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
+        record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
+        snapshot.credit(account_id, step.moved.units.items(), terms.expiries)
+        snapshot.hold(routed.key, terms.text, record)
+        snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at)
+        snapshot.take(budgets)
+        self.take_budgets(changes)
+        return record
 
     def undo_records(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> list[bytes]:
         """What a return or void writes to the ledger, applied: the points that paid as ever, the rules' points by their sheet."""
@@ -148,14 +213,10 @@ class MemberPoster(Poster):
         snapshot.as_of = max(snapshot.as_of or "", event.data.date.isoformat())
         for account_id in sorted(snapshot.members):
             fold = self.fold(snapshot, account_id)
-            due = earliest(self.family.dues_between(fold.member, fold.member.dues_until, as_of_day(snapshot)))
-            if not due:
-                continue
-            first = self.family.member_poster_on(due[0].day).occasions.due(account_id, due[0], routed)
-            if is_late(first, fold.member.last):
-                yield from self.late_records(first, snapshot, closes=False)
-            else:
-                made = self.fall_due(fold, fold.member.dues_until, account_id, routed)
+            if self.falls_due_late(fold.member, as_of_day(snapshot)):
+                cause = self.occasions.due(account_id, Due(event.data.date, CLOCK, [], 0), routed)
+                yield from self.late_records(cause, snapshot, closes=False)
+            elif made := self.fall_due(fold, fold.member.dues_until, account_id, routed):
                 yield from self.finish(made, fold, snapshot, closes=False)
         yield from super().tick(routed, event, snapshot)
 
@@ -163,11 +224,14 @@ class MemberPoster(Poster):
         """A posting that stands before others of its account, and what it changes of theirs, applied."""
         found = {key: decode_record(snapshot.postings[key]) for key in snapshot.chronicles.get(late.account_id or "", ())}
         known = {key: record for key, record in found.items() if isinstance(record, Posting)}
-        old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in known.items()}
+        # What a return or void moves stands in its sale's sheet, also what it gave back when it came late itself.
+        giving = {key: posting for key, posting in known.items() if posting.reverses_posting is None}
+        old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in giving.items()}
         fold = Fold(self.rules, self.zone, Allowance(self.family.budgets, self.usage(known, old)), as_of_day(snapshot))
         refold = Refold(fold, self.family, late, as_of_day(snapshot))
         refold.run([*known.values(), late])
-        return self.finish(list(self.differences(late, known, old, refold, snapshot.as_of)), fold, snapshot, closes=closes)
+        different = list(self.differences(late, known, old, refold, snapshot.as_of))
+        return self.finish(different, fold, snapshot, closes=closes) if different else []
 
     def differences(
         self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold, as_of: str | None
@@ -180,7 +244,8 @@ class MemberPoster(Poster):
             yield structs.replace(late, entries=[*late.entries, *entries], sheet=refold.sheets[undone])
         elif late.kind != "due":
             given = self.accruals(refold.given[late.posting_id], late)
-            yield structs.replace(late, entries=[*late.entries, *given])
+            look = refold.sheets[late.posting_id].look
+            yield structs.replace(late, entries=[*late.entries, *given], look=look if look != Look() else None)
         for key in sorted(refold.dues.keys() - known.keys()):
             due = refold.dues[key]
             yield structs.replace(due, entries=self.version_of(due).accruals(refold.given[key], due))
@@ -204,15 +269,20 @@ class MemberPoster(Poster):
         postings = [*postings, *self.fall_due(fold, after, first.account_id or "", first)]
         next_due = self.family.next_due(fold.member, max(as_of_day(snapshot), fold.member.dues_until))
         member = structs.replace(fold.member, next_due=next_due)
-        postings[0] = structs.replace(postings[0], budgets={rule.id: points for rule, points in fold.budgets.changes()})
+        changes = fold.budgets.changes()
+        postings[0] = structs.replace(postings[0], budgets={rule.id: points for rule, points in changes})
         last = len(postings) - 1
         records = [
             self.keep(structs.replace(posting, member=member), snapshot, closes=closes and place == last)
             for place, posting in enumerate(postings)
         ]
-        for rule, points in fold.budgets.changes():
-            self.family.budgets.moved(rule, points)
+        self.take_budgets(changes)
         return records
+
+    def take_budgets(self, changes: Iterable[tuple[Rule, int]]) -> None:
+        """What postings took, now that they are kept."""
+        for rule, points in changes:
+            self.family.budgets.moved(rule, points)
 
     def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
         """The accounts that have an event in the batch which stands before another one of theirs, or may."""
@@ -231,30 +301,33 @@ class MemberPoster(Poster):
         return found
 
     def falls_due_late(self, member: Member, until: int) -> bool:
-        """Whether what falls due up to a date stands before events that the account has already."""
-        due = self.family.dues_between(member, member.dues_until, until)
-        return bool(due) and (instant_text(midnight(due[0].day, self.zone)), "") < member.last
+        """Whether something may be due up to a date before events that the account has: by the state before them, which was another."""
+        if member.dues_until >= until or member.dues_until == 0:
+            return member.dues_until < until and member.last > FIRST
+        return member.last[0] >= instant_text(midnight(date.fromordinal(member.dues_until + 1), self.zone))
 
     def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
         """As `Poster.tick_record`, with what can be exchanged once points have ripened."""
         ripe = [date.fromisoformat(group.until) for group in posting.entries if group.kind == "release" and group.until is not None]
-        if ripe and self.exchanges.rules and posting.account_id is not None:
-            day = max(ripe) + timedelta(days=1)
-            member = snapshot.members.get(posting.account_id) or Member()
+        if ripe and posting.account_id is not None:
+            local = midnight(max(ripe) + timedelta(days=1), self.zone)
             units = snapshot.units(posting.account_id)
-            exchanged = self.exchanges.due(units, posting.entries, member, day.isoformat(), self.terms_of(day).expiries)
-            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
+            posting = structs.replace(posting, entries=self.exchanged(posting, posting.entries, local, units, snapshot))
         return super().tick_record(posting, snapshot)
 
-    def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
-        """As `Poster.keep`, with what is exchanged after the posting."""
-        if posting.account_id is not None and self.exchanges.rules:
-            expiries = self.terms_of(date.fromisoformat(posting.day)).expiries
-            units = snapshot.units(posting.account_id)
-            member = posting.member or snapshot.members.get(posting.account_id) or Member()
-            exchanged = self.exchanges.due(units, posting.entries, member, posting.day, expiries)
-            posting = structs.replace(posting, entries=[*posting.entries, *exchanged])
-        return super().keep(posting, snapshot, closes=closes)
+    def completed(self, posting: Posting, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """As `Poster.completed`, with what is exchanged after the posting."""
+        local = datetime.fromisoformat(posting.occurred_at).astimezone(self.zone)
+        return self.exchanged(posting, super().completed(posting, units, snapshot), local, units, snapshot)
+
+    def exchanged(self, posting: Posting, entries: list[Entries], local: datetime, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """The entries of a posting, what they allow to be exchanged, and what falls due of that."""
+        if not self.exchanges.rules:
+            return entries
+        member = posting.member or snapshot.members.get(posting.account_id or "") or Member()
+        exchanged = list(self.exchanges.due(units, entries, member, local, self.terms_of(local.date()).expiries))
+        entries = [*entries, *exchanged]
+        return [*entries, *due_after(units, entries, snapshot.as_of)] if exchanged else entries
 
     def fall_due(self, fold: Fold, after: int, account_id: str, cause: Routed | Posting) -> list[Posting]:
         """The postings of what falls due later than the date `after`, up to the latest tick, with what the rules give for each."""
@@ -309,12 +382,21 @@ class MemberPoster(Poster):
                     used[rule_id] = used.get(rule_id, 0) + sum(lines.values()) - back
         return used
 
-    def overspends(self, given: Iterable[Given]) -> bool:
+    def judged(self, earned: MemberEarned) -> Judged:
+        """What a sale was judged by."""
+        return judged_at(earned.run.columns, self.compiled.words, earned.place)
+
+    def overspends(self, budgets: Iterable[tuple[str, int]]) -> bool:
         """Whether others of the same run have meanwhile taken from a budget what a sale was promised."""
-        return any(
-            self.named[each.rule_id].cap.budget is not None and sum(each.points) > self.family.budgets.left(self.named[each.rule_id])
-            for each in given
-        )
+        left = self.family.budgets.left
+        return any(points > left(self.named[rule_id]) for rule_id, points in budgets)
+
+    def earned_again(self, earned: MemberEarned, fold: Fold) -> MemberEarned:
+        """The sale judged once more, by itself, under what is left of the budgets now."""
+        columns = one_of(earned.run.columns, self.compiled.words, earned.place)
+        looks = self.rules.look(columns, [fold.member], [earned.day], self.family.budgets)
+        alone = Run(columns, looks, self.rules.counting.watching.over(columns))
+        return MemberEarned(self.rules.award(columns, looks), 0, earned.day, alone, fold)
 
 
 def runs(batch: Sequence[Routed]) -> Iterator[list[Routed]]:
@@ -348,7 +430,7 @@ def as_of_day(snapshot: Snapshot) -> int:
 
 def same_sheet(old: Sheet, new: Sheet) -> bool:
     """Whether two sheets say the same of every line."""
-    return (old.closed, old.room) == (new.closed, new.room) and all(
+    return old.look == new.look and all(
         {rule: kept for rule, lines in one.items() if (kept := {n: p for n, p in lines.items() if p})}
         == {rule: kept for rule, lines in other.items() if (kept := {n: p for n, p in lines.items() if p})}
         for one, other in ((old.given, new.given), (old.undone, new.undone))

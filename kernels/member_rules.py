@@ -4,20 +4,20 @@ In: the member's state before an event, the event's columns. Out: what each rule
 """
 
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from datetime import date
 from typing import NamedTuple
 
 from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.columns import Columns
 from tillstream.kernels.counting import Counting
-from tillstream.kernels.reversal import spread, undone
-from tillstream.kernels.room import Budgets, room_of
+from tillstream.kernels.looking import Looker, Looks, narrowed
+from tillstream.kernels.questions import Questions
+from tillstream.kernels.room import Budgets
 from tillstream.kernels.rules import CompiledRules
-from tillstream.kernels.terms import Moment, conditions_of, first_failing
 from tillstream.schemas.fields import INT64_MAX
-from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import Judged, Member
+from tillstream.schemas.member_state import Look, Member
 from tillstream.schemas.programs import Program
 
 
@@ -34,13 +34,6 @@ def looks_at_members(program: Program) -> bool:
         or rule.cap.budget is not None
         for rule in program.rules
     )
-
-
-class Look(NamedTuple):
-    """What a member's state means for one sale: rules that it closes, and the most that others may give, by id."""
-
-    closed: list[str]
-    room: dict[str, int]
 
 
 class Given(NamedTuple):
@@ -63,28 +56,31 @@ class MemberRules:
         self.counting = Counting(program, compiled)
         self.bonuses = Bonuses(program)
         self.rows = {rule.id: row for row, rule in enumerate(compiled.rules)}
-        self.conditions = [(rule.id, found) for rule in compiled.rules if (found := conditions_of(rule))]
-        self.capped = [rule for rule in compiled.rules if rule.id in compiled.rooms]
+        self.looker = Looker(compiled.words, Questions(compiled))
+        rules = {rule.id: rule for rule in compiled.rules}
+        self.capped = [rules[rule_id] for rule_id in compiled.rooms]
         self.requalifying = {rule.id for rule in compiled.rules if rule.on_return == "requalify"}
 
-    def look(self, member: Member, moment: Moment, budgets: Budgets) -> Look:
-        """What the state before a sale leaves."""
-        closed = [rule_id for rule_id, conditions in self.conditions if first_failing(conditions, member, moment) is not None]
-        return Look(closed, {rule.id: room_of(rule, member, moment, budgets) for rule in self.capped})
+    def look(self, columns: Columns, members: Sequence[Member | None], days: Sequence[date], budgets: Budgets) -> Looks:
+        """What the states before the sales in `columns`, of these local dates, leave; None: an anonymous sale."""
+        left = [INT64_MAX if rule.cap.budget is None else min(INT64_MAX, budgets.left(rule)) for rule in self.capped]
+        return self.looker.look(columns, members, days, left)
 
-    def award(self, columns: Columns, looks: Sequence[Look | None]) -> Awards:
-        """The kernel's awards under these looks; None: an anonymous sale, whose awards nobody asks for."""
-        words = self.compiled.words
-        room = array("q", bytes(8 * len(looks) * len(self.compiled.rooms)))
-        for place, look in enumerate(looks):
-            if look is None:
-                continue
-            for rule_id in look.closed:
-                row = self.rows[rule_id]
-                columns.receipt_bits[place * words + row // 64] &= ~(1 << row % 64) & (1 << 64) - 1
-            for column, rule_id in enumerate(self.compiled.rooms):
-                room[place * len(self.compiled.rooms) + column] = look.room.get(rule_id, INT64_MAX)
-        return self.kernel.award(*columns[:-1], room)
+    def award(self, columns: Columns, looks: Looks) -> Awards:
+        """The kernel's awards under these looks."""
+        first, tender, receipt_bits, amount, quantity, line_no, line_bits, _ = columns
+        open_bits = narrowed(receipt_bits, looks.closed)
+        return self.kernel.award(first, tender, open_bits, amount, quantity, line_no, line_bits, looks.room)
+
+    def looks_of(self, look: Look) -> Looks:
+        """A look that the ledger kept, in columns; an empty one closes nothing."""
+        closed = array("Q", look.closed or [0] * self.compiled.words)
+        return Looks(closed, array("q", look.room or [INT64_MAX] * len(self.capped)))
+
+    def look_at(self, looks: Looks, place: int) -> Look:
+        """One look, as the ledger keeps it."""
+        words, rooms = self.compiled.words, len(self.capped)
+        return Look(looks.closed[place * words : (place + 1) * words].tolist(), looks.room[place * rooms : (place + 1) * rooms].tolist())
 
     def given(self, awards: Awards, place: int, line_no: Sequence[int]) -> list[Given]:
         """What the awards say of one sale with these line numbers; ask for sales in rising order."""
@@ -92,42 +88,3 @@ class MemberRules:
             Given(self.compiled.rules[row].id, [line_no[at] for at in places], points, basis, award)
             for row, basis, award, places, points in awards.given(place)
         ]
-
-
-def judged_of(columns: Columns, words: int) -> list[Judged]:
-    """What the sales in `columns` are to the rules, before any look at their members."""
-    result = []
-    for place in range(len(columns.tender)):
-        first, last = columns.first[place], columns.first[place + 1]
-        receipt_bits = columns.receipt_bits[place * words : (place + 1) * words].tolist()
-        result.append(Judged(receipt_bits, columns.line_bits[first * words : last * words].tolist(), columns.tender[place]))
-    return result
-
-
-def tender_back(sale: Posting, tender: int, back: Mapping[int, tuple[int, int]]) -> int:
-    """The money of a points tender that went back with the lines it paid: its share of each, in proportion."""
-    if not tender or not back:
-        return 0
-    shares = zip(sale.line_no, sale.amount, sale.quantity_milli, spread(tender, sale.amount, sale.line_no), strict=True)
-    return sum(undone(share, back[n][0], amount, back[n][1], quantity) for n, amount, quantity, share in shares if n in back)
-
-
-def columns_of(sale: Posting, words: int, back: Mapping[int, tuple[int, int]] | None = None) -> Columns:
-    """The kernel's columns of a posted sale, less what came `back` of its lines; lines of which nothing is left are gone."""
-    judged = sale.judged or Judged()
-    back = back or {}
-    rows = [
-        (amount - back.get(number, (0, 0))[0], quantity - back.get(number, (0, 0))[1], number, place)
-        for place, (number, amount, quantity) in enumerate(zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True))
-        if number not in back or back[number] != (amount, quantity)
-    ]
-    return Columns(
-        array("q", [0, len(rows)]),
-        array("q", [judged.tender - tender_back(sale, judged.tender, back)]),
-        array("Q", judged.receipt_bits),
-        array("q", [amount for amount, *_ in rows]),
-        array("q", [quantity for _, quantity, *_ in rows]),
-        array("q", [number for *_, number, _ in rows]),
-        array("Q", [word for *_, place in rows for word in judged.line_bits[place * words : (place + 1) * words]]),
-        [],
-    )

@@ -3,7 +3,9 @@
 An enrolment leaves in the ledger what rules look at, and nothing else of a person.
 """
 
+from collections.abc import Iterable
 from hashlib import blake2b
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
@@ -26,17 +28,33 @@ CLOCK = "tillstream/clock"
 """The source of what falls due by itself."""
 
 
+class ProfileTerms(NamedTuple):
+    """What rules look at, of an enrolment."""
+
+    attributes: set[str]
+    segments: bool
+    birthdays: bool
+
+
+def profile_terms(programs: Iterable[Program]) -> ProfileTerms:
+    """What any rule of these programs looks at."""
+    rules = [rule for program in programs for rule in program.rules]
+    terms = [rule.member for rule in rules if rule.member is not None]
+    return ProfileTerms(
+        {name for each in terms for name in each.attributes or ()},
+        any(each.segment is not None for each in terms),
+        any(rule.on == BIRTHDAY for rule in rules),
+    )
+
+
 class Occasions:
-    """Makes the postings of one program version."""
+    """Makes the postings of one program version; `terms` are of all versions, since an enrolment holds longer than one of them."""
 
     def __init__(self, program: Program, bonuses: Bonuses, zone: ZoneInfo, version: str) -> None:
         self.bonuses = bonuses
         self.zone = zone
         self.version = version
-        terms = [rule.member for rule in program.rules if rule.member is not None]
-        self.attributes = {name for each in terms for name in each.attributes or ()}
-        self.segments = any(each.segment is not None for each in terms)
-        self.birthdays = BIRTHDAY in bonuses.rules
+        self.terms = profile_terms([program])
 
     def posting(self, routed: Routed) -> Posting:
         """An activity or an enrolment."""
@@ -59,11 +77,11 @@ class Occasions:
 
     def profile(self, enrolled: Enrolled) -> Profile:
         """What rules look at, of an enrolment; values that no rule can compare are left out."""
-        values = {name: enrolled.attributes[name] for name in sorted(self.attributes & enrolled.attributes.keys())}
+        values = {name: enrolled.attributes[name] for name in sorted(self.terms.attributes & enrolled.attributes.keys())}
         attributes = {name: value for name, value in values.items() if isinstance(value, str | int)}
         listed = enrolled.attributes.get(SEGMENTS, [])
-        segments = [name for name in listed if isinstance(name, str)] if self.segments and isinstance(listed, list) else []
-        birthday = f"{enrolled.birth_date:%m-%d}" if self.birthdays and enrolled.birth_date is not None else None
+        segments = [name for name in listed if isinstance(name, str)] if self.terms.segments and isinstance(listed, list) else []
+        birthday = f"{enrolled.birth_date:%m-%d}" if self.terms.birthdays and enrolled.birth_date is not None else None
         return Profile(enrolled.kind, segments, attributes, birthday)
 
     def due(self, account_id: str, due: Due, cause: Routed | Posting) -> Posting:

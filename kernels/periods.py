@@ -1,6 +1,7 @@
 """Local dates: calendar periods, and the windows that look back from a day."""
 
 from datetime import date, timedelta
+from functools import lru_cache
 
 from tillstream.kernels.expiry import month_day, months_later
 from tillstream.schemas.programs import Window
@@ -12,7 +13,11 @@ Span = tuple[int, int]
 
 ALWAYS: Span = (0, date.max.toordinal())
 
+SPANS_MAX = 20_000
+"""Spans that are remembered: years of dates for a program's windows; events come by the day."""
 
+
+@lru_cache(SPANS_MAX)
 def period(day: date, per: str) -> Span:
     """The day, ISO week, month, quarter or year that `day` falls into; everything else (`campaign`, `ever`) is all time.
 
@@ -27,6 +32,7 @@ def period(day: date, per: str) -> Span:
     return calendar_months(day, MONTHS[per]) if per in MONTHS else ALWAYS
 
 
+@lru_cache(SPANS_MAX)
 def calendar_months(day: date, months: int) -> Span:
     """The run of `months` calendar months, counted from January, that `day` falls into; `months` divides 12."""
     first = date(day.year, (day.month - 1) // months * months + 1, 1)
@@ -34,6 +40,7 @@ def calendar_months(day: date, months: int) -> Span:
     return first.toordinal(), month_day(last.year, last.month, 31).toordinal()
 
 
+@lru_cache(SPANS_MAX)
 def last_months(day: date, months: int) -> Span:
     """The dates after `day` less `months`, up to `day`.
 
@@ -43,6 +50,7 @@ def last_months(day: date, months: int) -> Span:
     return months_later(day, -months).toordinal() + 1, day.toordinal()
 
 
+@lru_cache(SPANS_MAX)
 def window_span(window: Window, day: date) -> Span:
     """The dates that a condition's window looks at from `day`."""
     if window.days is not None:

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import groupby
 
-from tillstream.kernels.dues import Due
+from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
+from tillstream.kernels.occasions import profile_terms
 from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.room import Budgets, Table
@@ -41,11 +42,15 @@ class Posters:
     def exchange(self, timetable: Timetable) -> None:
         """Judges by another timetable from the next batch on. What is compiled stays, but for the one name that tells no content."""
         self.timetable = timetable
+        self._calendars: list[Dues] | None = None
         looks = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
         if looks != getattr(self, "looks_at_members", looks):
             self.posters.clear()
         self.looks_at_members = looks
         self.posters.pop(NOTHING, None)
+        self.profile_terms = profile_terms(effective.program for effective in timetable.effective_versions)
+        for poster in self.posters.values():
+            poster.occasions.terms = self.profile_terms
 
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order; the snapshot has everything applied on return."""
@@ -53,8 +58,9 @@ class Posters:
 
     def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
         """The accounts of whose earlier events the snapshot must have all before the batch is posted."""
-        any_version = self.poster_of(self.timetable.effective_versions[-1])
-        return any_version.in_need_of_chronicles(batch, snapshot)
+        if not self.looks_at_members:
+            return set()
+        return self._member_poster(self.timetable.effective_versions[-1]).in_need_of_chronicles(batch, snapshot)
 
     @property
     def budget_limits(self) -> dict[str, int]:
@@ -93,6 +99,7 @@ class Posters:
             if len(self.posters) >= POSTERS_MAX:
                 self.posters.clear()
             found = MemberPoster(effective, self) if self.looks_at_members else Poster(effective)
+            found.occasions.terms = self.profile_terms
             self.posters[effective.version] = found
         return found
 
@@ -123,8 +130,20 @@ class Posters:
 
     def next_due(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due by any version, 0 for none."""
-        days = (self._member_poster(effective).dues.next_after(member, after) for effective in self.timetable.effective_versions)
-        return min((day.toordinal() for day in days if day is not None), default=0)
+        found = 0
+        for calendar in self.calendars:
+            day = calendar.next_after(member, after)
+            if day and (found == 0 or day < found):
+                found = day
+        return found
+
+    @property
+    def calendars(self) -> list[Dues]:
+        """What falls due by each version, made when it is first asked for."""
+        if self._calendars is None:
+            every = [self._member_poster(effective).dues for effective in self.timetable.effective_versions]
+            self._calendars = [calendar for calendar in every if not calendar.empty]
+        return self._calendars
 
     def _member_poster(self, effective: Versioned) -> MemberPoster:
         poster = self.poster_of(effective)

@@ -127,10 +127,6 @@ class Poster:
                 outcomes.append(self.post_fact(routed, snapshot))
         return outcomes
 
-    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
-        """Accounts of whose earlier events the snapshot must have all: of none, since each event is judged by itself."""
-        return set()
-
     def earn(self, sales: Sequence[SaleEvent]) -> Iterator[Earned]:
         """The kernel's awards for a batch of sales."""
         columns = gather(self.compiled, [sale.data for sale in sales], self.zone)
@@ -259,8 +255,7 @@ class Poster:
         units = snapshot.units(account_id)
         for number, points in totals:
             unit = self.compiled.units[number]
-            if (units[unit].balance if unit in units else 0) + points > INT64_MAX:
-                raise overflow(unit)
+            check_room(unit, units, points)
         snapshot.credit(account_id, [(self.compiled.units[number], points) for number, points in totals], terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
         return record
@@ -350,14 +345,21 @@ class Poster:
         return record_in(snapshot, posting)
 
     def keep(self, posting: Posting, snapshot: Snapshot, *, closes: bool) -> bytes:
-        """Checks a posting against overflow, completes it by what is written off and what falls due, applies it and gives its record."""
+        """Completes a posting by what follows from it, checks it against overflow, applies it and gives its record."""
         entries = posting.entries
-        if posting.account_id is not None and entries:
+        if posting.account_id is not None:
             units = snapshot.units(posting.account_id)
+            entries = self.completed(posting, units, snapshot)
             check_overflow(entries, units)
-            entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
-            entries = [*entries, *due_after(units, entries, snapshot.as_of)]
         return record_in(snapshot, msgspec.structs.replace(posting, entries=entries, closes=closes))
+
+    def completed(self, posting: Posting, units: Units, snapshot: Snapshot) -> list[Entries]:
+        """The entries of a posting, what is written off of them, and what falls due."""
+        entries = posting.entries
+        if not entries:
+            return entries
+        entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
+        return [*entries, *due_after(units, entries, snapshot.as_of)]
 
     def check_currency(self, receipt: Sale | Return) -> None:
         currency = self.program.program.currency
@@ -407,6 +409,15 @@ def check_overflow(entries: list[Entries], units: Units) -> None:
         balance = balances[group.unit]
         if max(abs(balance), abs(balance + aside.get(group.unit, 0))) > INT64_MAX:
             raise overflow(group.unit)
+
+
+def check_room(unit: str, units: Units, more: int) -> None:
+    """The same, where points are only added."""
+    holding = units.get(unit)
+    if holding is not None:
+        more += holding.balance + max(0, pending_points(holding) + held_points(holding))
+    if more > INT64_MAX:
+        raise overflow(unit)
 
 
 def overflow(unit: str) -> Malformed:

@@ -65,11 +65,11 @@ class Refold:
         if posting.kind == "sale":
             look, given = self.fold.sale_again(posting)
             self.given[posting.posting_id] = given
-            self.sheets[posting.posting_id] = sheet_of(given, look if self.fold.rules.requalifying else None)
+            self.sheets[posting.posting_id] = sheet_of(given, look)
         elif posting.reverses_posting is not None:
             sale = known[posting.reverses_posting]
             before = self.back.get(sale.posting_id, {})
-            after = summed(before, posting)
+            after = whole(sale) if posting.kind == "void" else at_most(summed(before, posting), sale)
             self.sheets[sale.posting_id] = self.fold.came_back(posting, sale, self.sheets[sale.posting_id], before, after)
             self.back[sale.posting_id] = after
         else:
@@ -101,6 +101,17 @@ def summed(before: Sums, undo: Posting) -> dict[int, tuple[int, int]]:
         there = after.get(number, (0, 0))
         after[number] = there[0] + amount, there[1] + quantity
     return after
+
+
+def whole(sale: Posting) -> dict[int, tuple[int, int]]:
+    """All of a sale: what has come back with its void, also where a later return came before the void."""
+    return {number: (amount, quantity) for number, amount, quantity in zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True)}
+
+
+def at_most(back: dict[int, tuple[int, int]], sale: Posting) -> dict[int, tuple[int, int]]:
+    """No more of any line than was bought: a return behind a void brings nothing more."""
+    bought = whole(sale)
+    return {number: (min(amount, bought[number][0]), min(quantity, bought[number][1])) for number, (amount, quantity) in back.items()}
 
 
 def is_late(posting: Posting, last: Position) -> bool:

@@ -56,6 +56,8 @@ class Allowance:
 
     def changes(self) -> list[tuple[Rule, int]]:
         """What the budgets themselves are to be told."""
+        if not self.rules:
+            return []
         return [(rule, more) for name, rule in self.rules.items() if (more := self.used.get(name, 0) - self.had.get(name, 0))]
 
 

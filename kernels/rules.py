@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Callable
 from datetime import date
 from fractions import Fraction
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -142,19 +143,24 @@ def watches(program: Program) -> dict[str, Rule]:
 
 def bought_lines(bought: Bought) -> Lines:
     """The lines that a purchase condition looks for."""
-    given = {key: getattr(bought, key) for key in ("sku", "category", "brand", "kind")}
-    return Lines(**{key: [value] if isinstance(value, str) else value for key, value in given.items()})
+    given = (bought.sku, bought.category, bought.brand, bought.kind)
+    sku, category, brand, kind = ([key] if isinstance(key, str) else key for key in given)
+    return Lines(sku=sku, category=category, brand=brand, kind=kind)
 
 
 def bought_id(bought: Bought) -> str:
     """The same for all conditions that look for the same goods, however far back."""
-    return "lines " + msgspec.json.encode(bought_lines(bought)).decode()
+    return watch_id("lines", bought_lines(bought), Goods())
 
 
 def target_id(rule: Rule) -> str:
     """The same for all targets that count the same goods in the same way."""
-    count = "" if rule.target is None else rule.target.count
-    return f"{count} " + msgspec.json.encode((rule.lines, rule.exclude)).decode()
+    return watch_id("" if rule.target is None else rule.target.count, rule.lines, rule.exclude)
+
+
+def watch_id(count: str, lines: Lines, exclude: Goods) -> str:
+    """What is counted, and a hash of the goods: it stands in every ledger record of a member, so it is short."""
+    return f"{count} {blake2b(msgspec.json.encode((lines, exclude)), digest_size=6).hexdigest()}"
 
 
 def award_ratio(rule: Rule, form: str) -> tuple[int, int]:

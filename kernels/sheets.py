@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from tillstream.schemas.ledger import Entries, Posting
-from tillstream.schemas.member_state import WHOLE, Sheet
+from tillstream.schemas.member_state import WHOLE, Look, Sheet
 from tillstream.schemas.programs import Rule
 
 
@@ -17,11 +17,12 @@ class Place(NamedTuple):
 
 def sheet_of_posting(posting: Posting, rules: Mapping[str, Rule]) -> Sheet:
     """What a posting's rules gave, before anything came back; an exchange is nobody's award."""
-    sheet = Sheet({}, {})
+    sheet = Sheet({}, {}, posting.look or Look())
     for group in posting.entries:
-        if group.kind != "accrual" or group.rule_id not in rules or rules[group.rule_id].on == "balance":
+        rule = rules.get(group.rule_id or "")
+        if group.kind != "accrual" or rule is None or rule.on == "balance":
             continue
-        lines = sheet.given.setdefault(group.rule_id, {})
+        lines = sheet.given.setdefault(rule.id, {})
         for number, points in zip(group.line_no or [WHOLE], group.points, strict=True):
             lines[number] = lines.get(number, 0) + points
     return sheet

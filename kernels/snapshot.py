@@ -5,7 +5,7 @@ place only, `Snapshot.record`, which reads nothing but the ledger record: so the
 rebuild end equal (G5).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 
 from msgspec import Struct
@@ -111,7 +111,7 @@ class Snapshot:
         if record.reverses_posting is not None:
             self._note_returned(record, record.reverses_posting)
 
-    def credit(self, account_id: str, points: list[tuple[str, int]], expiries: dict[str, str | None]) -> None:
+    def credit(self, account_id: str, points: Collection[tuple[str, int]], expiries: dict[str, str | None]) -> None:
         """Adds accruals by unit, with their last days of use: what `_move` does for the entries of a plain sale."""
         units = self.units(account_id)
         for unit, earned in points:
@@ -132,17 +132,29 @@ class Snapshot:
         self.postings[posting_id] = raw
         self.new_postings[posting_id] = day
 
-    def _note_member(self, posting: Posting, account_id: str, member: Member) -> None:
+    def stand(self, account_id: str, member: Member, posting_id: str, occurred_at: str) -> None:
+        """Keeps the state of an account's member behind an event, and when that was."""
+        self._keep_member(account_id, member)
+        self.chronicles.setdefault(account_id, {})[posting_id] = occurred_at
+        self.new_events.setdefault(account_id, {})[posting_id] = occurred_at
+
+    def _keep_member(self, account_id: str, member: Member) -> None:
         self.members[account_id] = member
         self.changed_members.add(account_id)
-        if posting.kind != "correction":
-            event = {posting.posting_id: posting.occurred_at}
-            self.chronicles.setdefault(account_id, {}).update(event)
-            self.new_events.setdefault(account_id, {}).update(event)
         if member.next_due:
             self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
-        for rule_id, points in posting.budgets.items():
+
+    def take(self, budgets: Mapping[str, int]) -> None:
+        """What rules took from their budgets, by id."""
+        for rule_id, points in budgets.items():
             self.budget_moves[rule_id] = self.budget_moves.get(rule_id, 0) + points
+
+    def _note_member(self, posting: Posting, account_id: str, member: Member) -> None:
+        if posting.kind == "correction":
+            self._keep_member(account_id, member)
+        else:
+            self.stand(account_id, member, posting.posting_id, posting.occurred_at)
+        self.take(posting.budgets)
         if posting.sheet is not None:
             about = posting.reverses_posting or posting.posting_id
             self.sheets[about] = posting.sheet

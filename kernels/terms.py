@@ -5,10 +5,11 @@ In: the member's state, and the moment: the event's local date, and for a sale w
 
 from collections.abc import Callable, Mapping
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from tillstream.kernels.periods import Span, period, window_span
+from tillstream.kernels.periods import Span, window_span
 from tillstream.kernels.rules import bought_id
+from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.member_state import Member, Profile
 from tillstream.schemas.programs import Bought, MemberTerms, Rule, Streak, Window
 
@@ -26,6 +27,36 @@ class Moment(NamedTuple):
 Condition = Callable[[Member, Moment], bool]
 
 
+class Bound(NamedTuple):
+    """A counter's sum over the dates of a window, shifted some weeks back, and the least and the most that it may come to.
+
+    `own` says which part of the event itself counts: VISITS, SPEND, or nothing. (looking.pyx judges sales by these, many at a time.)
+    """
+
+    counter: str
+    window: Window
+    least: int = 0
+    most: int = INT64_MAX
+    own: str = ""
+    weeks_back: int = 0
+
+    def holds(self, member: Member, moment: Moment) -> bool:
+        """Whether the sum is within the bound."""
+        found = total(member.counts.get(self.counter), self.span(moment.day)) + self.part_of(moment)
+        return self.least <= found and (found <= self.most or self.most == INT64_MAX)
+
+    def span(self, day: date) -> Span:
+        """The dates that are looked at from `day`."""
+        first, last = window_span(self.window, day)
+        return first - 7 * self.weeks_back, last - 7 * self.weeks_back
+
+    def part_of(self, moment: Moment) -> int:
+        """What the event itself adds."""
+        if moment.amount is None or not self.own:
+            return 0
+        return moment.amount if self.own == SPEND else 1
+
+
 def total(counts: Mapping[int, int] | None, span: Span) -> int:
     """The sum over the dates of `span`, both ends included."""
     first, last = span
@@ -38,8 +69,8 @@ def conditions_of(rule: Rule) -> list[tuple[str, Condition]]:
     if rule.member is not None:
         found += [(f"member.{name}", made) for name, made in _conditions(rule.member)]
     if rule.once is not None:
-        per = rule.once
-        found.append(("once", lambda member, moment: not _used(member, rule.id, period(moment.day, per))))
+        once = Window(per=None if rule.once == "ever" else rule.once)
+        found.append(("once", lambda member, moment: not _used(member, rule.id, window_span(once, moment.day))))
     return found
 
 
@@ -56,19 +87,38 @@ def _used(member: Member, rule_id: str, span: Span) -> bool:
 
 
 def _conditions(terms: MemberTerms) -> list[tuple[str, Condition]]:
-    made = {
+    made: dict[str, Callable[[Any], Condition]] = {
         "tier": lambda wanted: lambda member, moment: member.tier in wanted,
         "segment": lambda wanted: lambda member, moment: not set(wanted).isdisjoint(member.profile.segments),
         "kind": lambda wanted: lambda member, moment: member.profile.kind in wanted,
         "attributes": _attributes,
-        "first_purchase": lambda wanted: lambda member, moment: wanted is not any(member.counts.get(PURCHASES, {}).values()),
+    }
+    who = [(name, make(wanted)) for name, make in made.items() if (wanted := getattr(terms, name)) is not None]
+    return who + [(name, _within(bounds)) for name, bounds in bounds_of(terms)]
+
+
+def _within(bounds: list[Bound]) -> Condition:
+    return lambda member, moment: all(bound.holds(member, moment) for bound in bounds)
+
+
+def bounds_of(terms: MemberTerms) -> list[tuple[str, list[Bound]]]:
+    """The conditions on what the member did, by name, in the order of `MemberTerms`."""
+    made: dict[str, Callable[[Any], list[Bound]]] = {
+        "first_purchase": lambda first: [Bound(PURCHASES, Window(), most=0) if first else Bound(PURCHASES, Window(), least=1)],
         "bought": _bought,
-        "visits": lambda window: _bounded(VISITS, window, lambda moment: moment.amount is not None),
-        "spend": lambda window: _bounded(SPEND, window, lambda moment: moment.amount or 0),
+        "visits": lambda window: [_window(VISITS, window)],
+        "spend": lambda window: [_window(SPEND, window)],
         "streak": _streak,
     }
-    given = ((name, getattr(terms, name)) for name in made)
-    return [(name, made[name](wanted)) for name, wanted in given if wanted is not None]
+    return [(name, make(wanted)) for name, make in made.items() if (wanted := getattr(terms, name)) is not None]
+
+
+def who_conditions(rule: Rule) -> list[tuple[str, Condition]]:
+    """The conditions on who the member is: on nothing but its tier and its profile."""
+    terms = rule.member
+    if terms is None:
+        return []
+    return _conditions(MemberTerms(tier=terms.tier, segment=terms.segment, kind=terms.kind, attributes=terms.attributes))
 
 
 def _attributes(wanted: dict[str, list[str | int | bool]]) -> Condition:
@@ -81,32 +131,16 @@ def has(profile: Profile, name: str, values: list[str | int | bool]) -> bool:
     return any(value == one and isinstance(value, bool) is isinstance(one, bool) for one in values)
 
 
-def _bought(bought: Bought) -> Condition:
-    counter = "watch/" + bought_id(bought)
-
-    def holds(member: Member, moment: Moment) -> bool:
-        today = moment.day.toordinal()
-        return total(member.counts.get(counter), (today - bought.within_days, today)) > 0
-
-    return holds
+def _bought(bought: Bought) -> list[Bound]:
+    return [Bound("watch/" + bought_id(bought), Window(days=bought.within_days + 1), least=1)]
 
 
-def _bounded(counter: str, window: Window, now: Callable[[Moment], int]) -> Condition:
-    """The window's sum with the event's own part, within the window's bounds."""
-
-    def holds(member: Member, moment: Moment) -> bool:
-        found = total(member.counts.get(counter), window_span(window, moment.day)) + now(moment)
-        return (window.min is None or found >= window.min) and (window.max is None or found <= window.max)
-
-    return holds
+def _window(counter: str, window: Window) -> Bound:
+    span = Window(days=window.days, months=window.months, per=window.per)
+    least, most = window.min or 0, INT64_MAX if window.max is None else window.max
+    return Bound(counter, span, least, most, own=counter)
 
 
-def _streak(streak: Streak) -> Condition:
-    def holds(member: Member, moment: Moment) -> bool:
-        monday, sunday = period(moment.day, "week")
-        visits = member.counts.get(VISITS)
-        weeks = [(monday - 7 * back, sunday - 7 * back) for back in range(streak.weeks)]
-        own = moment.amount is not None
-        return all(total(visits, week) + (own and week[0] == monday) >= streak.visits for week in weeks)
-
-    return holds
+def _streak(streak: Streak) -> list[Bound]:
+    weeks = range(streak.weeks)
+    return [Bound(VISITS, Window(per="week"), streak.visits, own="" if back else VISITS, weeks_back=back) for back in weeks]

@@ -39,10 +39,15 @@ cdef const char* PAIRS = (
 
 
 cdef inline void text_integer(Text* text, int64_t value) noexcept nogil:
-    """A decimal integer that is not negative, two digits at a time."""
+    """A decimal integer that is not negative."""
+    text_natural(text, <uint64_t> value)
+
+
+cdef inline void text_natural(Text* text, uint64_t value) noexcept nogil:
+    """A decimal integer of 64 bits without a sign, two digits at a time."""
     cdef char digits[20]
     cdef int at = 20
-    cdef uint64_t rest = <uint64_t> value, pair
+    cdef uint64_t rest = value, pair
     while rest >= 100:
         pair = 2 * (rest % 100)
         rest = rest // 100

@@ -18,8 +18,8 @@ def counter_of(tiers: Tiers) -> str:
 
 
 def start(tiers: Tiers, member: Member) -> None:
-    """A new member is on the lowest level, if that costs nothing."""
-    if member.tier is None:
+    """A member without a tier, a new one or by an older version, is on the lowest level, if that costs nothing."""
+    if not member.tier:
         member.tier = tiers.levels[0].id if tiers.levels[0].from_ == 0 else ""
 
 
@@ -37,11 +37,10 @@ def advance(tiers: Tiers, member: Member, day: int) -> None:
 
 def rise(tiers: Tiers, member: Member, day: date) -> bool:
     """Raises the tier by one level, if the window up to `day` reaches more than it has; whether it did."""
-    reached = total(member.counts.get(counter_of(tiers)), span_of(tiers, day))
-    place = place_of(tiers, member.tier)
-    if highest(tiers.levels, reached) <= place:
+    place = place_of(tiers, member.tier) + 1
+    if place == len(tiers.levels) or total(member.counts.get(counter_of(tiers)), span_of(tiers, day)) < tiers.levels[place].from_:
         return False
-    settle_on(tiers, member, place + 1, day)
+    settle_on(tiers, member, place, day)
     return True
 
 
@@ -71,7 +70,10 @@ def highest(levels: list[Level], reached: int) -> int:
 
 def place_of(tiers: Tiers, tier: str | None) -> int:
     """-1 also for a level that the program no longer has."""
-    return next((place for place, level in enumerate(tiers.levels) if level.id == tier), -1)
+    for place, level in enumerate(tiers.levels):
+        if level.id == tier:
+            return place
+    return -1
 
 
 def span_of(tiers: Tiers, day: date) -> Span:

@@ -9,6 +9,7 @@ import msgspec
 
 from tillstream.schemas.events import SaleEvent
 from tillstream.schemas.ledger import Entries
+from tillstream.schemas.member_state import Look, Member
 from tillstream.schemas.programs import Rule
 
 _encode = msgspec.json.Encoder().encode
@@ -46,3 +47,17 @@ class SaleWriter:
             b',"source":', event.source, b',"event_id":', event.id, b',"receipt_id":', event.data.receipt_id,
             b',"digest":"', digest, b'","offset":', offset, b',"occurred_at":"', occurred_at, b'","day":"', day, self.behind_day,
         ]  # fmt: skip
+
+
+class Behind(msgspec.Struct, omit_defaults=True):
+    """What a posting of a program that looks at members says behind its entries; the fields of `schemas.ledger.Posting`, in their order."""
+
+    judged: msgspec.Raw
+    member: Member
+    budgets: dict[str, int] = {}
+    look: Look | None = None
+
+
+def behind_entries(judged: bytes, member: Member, budgets: dict[str, int], look: Look | None) -> bytes:
+    """The end of such a sale's record, for `Awards.record`; `judged` is JSON already."""
+    return b"," + _encode(Behind(msgspec.Raw(judged), member, budgets, look))[1:-1]

@@ -59,10 +59,14 @@ def progress(line: str) -> None:
 
 @main.command("pipeline", epilog=EPILOG)
 @options(100_000)
-def run_pipeline(receipts: int, runs: int, as_json: bool, out: Path | None) -> None:
+@click.option(
+    "--program", type=click.Choice(["ten", "fifty", "both"]), default="both", show_default=True,
+    help="Ten rules, against peers; fifty rules that look at members; or both.",
+)  # fmt: skip
+def run_pipeline(receipts: int, runs: int, as_json: bool, out: Path | None, program: str) -> None:
     """`accrue` from Kafka to Redis and ledger, against Faust, Quix Streams and a bare loop."""
     try:
-        report = pipeline.run(receipts, runs, progress)
+        report = pipeline.run(receipts, runs, progress, program)
     except VoidRunError as void:
         raise click.ClickException(str(void)) from None
     finish(report, as_json, out)

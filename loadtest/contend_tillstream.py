@@ -4,7 +4,7 @@ import os
 import signal
 
 from loadtest.contender import Clock, Task, read_task
-from loadtest.load import IDENTITY_KEY, PARTITIONS, PROGRAM
+from loadtest.load import IDENTITY_KEY, PARTITIONS, PROGRAMS
 from tillstream.config import Config
 from tillstream.installation import SESSION_MS
 from tillstream.streams.accrue import Accrue, Fetched
@@ -35,7 +35,7 @@ def work(task: Task) -> None:
         kafka=task.kafka,
         kafka_transactions=False,
         redis=task.redis,
-        program=str(PROGRAM),
+        program=str(PROGRAMS[task.program]),
         identity_key=IDENTITY_KEY,
         partitions=PARTITIONS,
         session_ms=SESSION_MS,

@@ -1,7 +1,7 @@
 """What every contender has in common: its process, its arguments, its clock, its result.
 
-In: the command line `--kafka --redis --receipts`. Out: one line of JSON on standard output, which `contend` reads. The clock runs from the
-first record that reaches the contender's code to the last one applied: starting up and joining the group do not count.
+In: the command line `--kafka --redis --receipts --program`. Out: one line of JSON on standard output, which `contend` reads. The clock runs
+from the first record that reaches the contender's code to the last one applied: starting up and joining the group do not count.
 """
 
 import argparse
@@ -37,11 +37,12 @@ class VoidRunError(Exception):
 
 
 class Task(NamedTuple):
-    """Where to work and when to stop."""
+    """Where to work, when to stop, and by which of the load's programs: only tillstream's worker has the choice."""
 
     kafka: str
     redis: str
     receipts: int
+    program: str
 
 
 class Result(Struct):
@@ -117,8 +118,9 @@ def read_task() -> Task:
     parser.add_argument("--kafka", required=True)
     parser.add_argument("--redis", required=True)
     parser.add_argument("--receipts", type=int, required=True)
+    parser.add_argument("--program", default="ten")
     arguments = parser.parse_args()
-    return Task(arguments.kafka, arguments.redis, arguments.receipts)
+    return Task(arguments.kafka, arguments.redis, arguments.receipts, arguments.program)
 
 
 def contend(module: str, *arguments: str) -> Result:

@@ -13,7 +13,12 @@ from confluent_kafka import KafkaError, Message, Producer
 from tillstream.kernels.award import Kernel
 from tillstream.kernels.columns import gather
 from tillstream.kernels.identities import Seal
+from tillstream.kernels.keys import occurred
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.posting import Poster
+from tillstream.kernels.routed import Routed
+from tillstream.kernels.snapshot import Snapshot
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import SaleEvent, decode
 from tillstream.schemas.program_file import Versioned, parse_program
 from tillstream.schemas.receipts import Sale
@@ -23,6 +28,8 @@ from tillstream.streams.identify import with_account
 from tillstream.streams.topics import TRANSACTIONS
 
 PROGRAM = Path(__file__).with_name("ten_rules.toml")
+FIFTY_RULES = Path(__file__).with_name("fifty_rules.toml")
+PROGRAMS = {"ten": PROGRAM, "fifty": FIFTY_RULES}
 PARTITIONS = 8
 LINES = 12
 SEED = 11
@@ -47,6 +54,11 @@ class LoadError(Exception):
 def program() -> Versioned:
     """The 10-rule program."""
     return parse_program(PROGRAM.read_text(encoding="utf-8"))
+
+
+def fifty_rules() -> Versioned:
+    """The program that looks at members, with every key of the program language."""
+    return parse_program(FIFTY_RULES.read_text(encoding="utf-8"))
 
 
 def prepare(receipts: int) -> list[Prepared]:
@@ -80,6 +92,19 @@ def expected_points(records: list[Prepared]) -> int:
         for given in kernel.award(*columns[:-1]).by_receipt():
             total += sum(sum(points) for *_, points in given)
     return total
+
+
+def expected_member_points(records: list[Prepared]) -> int:
+    """The same by fifty rules: what the accounts hold after all receipts, taken in their order."""
+    family = Posters(Timetable([fifty_rules()]))
+    routed = [Routed(decode(record.value), record.account, place, record.value) for place, record in enumerate(records)]  # type: ignore[arg-type]
+    routed.sort(key=lambda each: (occurred(each.event), each.key))
+    known = Snapshot()
+    for first in range(0, len(routed), KERNEL_BATCH):
+        snapshot = Snapshot()
+        snapshot.accounts, snapshot.members = known.accounts, known.members
+        family.post(routed[first : first + KERNEL_BATCH], snapshot)
+    return sum(holding.balance for units in known.accounts.values() for holding in units.values())
 
 
 def preload(bootstrap: str, records: list[Prepared]) -> None:

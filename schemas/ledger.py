@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from tillstream.schemas.member_state import Judged, Member, Sheet
+from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 
 EntryKind = Literal[
     "accrual", "reversal", "hold", "capture", "release", "redemption", "expiry", "adjustment", "transfer"
@@ -56,7 +56,8 @@ class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     partition of `transactions` (in `simulate`: its line), `day` its local date. `line_no`, `amount` and `quantity_milli` are the
     receipt's lines in columns; of a return or void, the sale's line numbers and what came back. `closes` is false where more postings of
     the same offset follow. Where the program looks at members: `judged` is what the event was judged by, `member` the state behind it,
-    `sheet` what the sale or bonus that a posting reverses stands at, `budgets` what the rules took from theirs, by rule id.
+    `sheet` what the sale or bonus that a posting reverses stands at, `budgets` what the rules took from theirs, by rule id, `look` what a
+    sale is judged again under on a return, where a rule that gave something wants that.
     """
 
     posting_id: str
@@ -80,6 +81,7 @@ class Posting(Struct, frozen=True, gc=False, omit_defaults=True):
     member: Member | None = None
     sheet: Sheet | None = None
     budgets: dict[str, int] = {}
+    look: Look | None = None
 
 
 class Entry(Struct, frozen=True):

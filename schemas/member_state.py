@@ -60,13 +60,22 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     profile: Profile | None = None
 
 
+class Look(Struct, frozen=True, omit_defaults=True):
+    """What a member's state meant for a sale: the rules that it closed, as bits, and the most that each rule with a room might give.
+
+    In the program version of the posting, as the award kernel takes it; empty where nothing will be judged again under it.
+    """
+
+    closed: list[int] = []
+    room: list[int] = []
+
+
 class Sheet(Struct, omit_defaults=True):
     """What an event's rules stand at: points given, and of these taken back by returns, per rule id and line number.
 
-    closed, room: the rules that the member's state did not leave open, and the most that it let others give; for judging again on a return.
+    look: under which to judge the sale again on a return.
     """
 
     given: dict[str, dict[int, int]] = {}
     undone: dict[str, dict[int, int]] = {}
-    closed: list[str] = []
-    room: dict[str, int] = {}
+    look: Look = Look()

@@ -11,7 +11,7 @@ from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
 from msgspec import structs
 
 from tillstream.kernels.holdings import Units
-from tillstream.kernels.routed import Routed
+from tillstream.kernels.routed import AnyRouted, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import EnrolledEvent, SaleEvent, SpendingEvent
 from tillstream.schemas.members import Enrolled
@@ -27,18 +27,18 @@ class Groups:
         self.state = state
         self.partitions = partitions
 
-    async def join(self, snapshot: Snapshot, batch: Iterable[Routed]) -> None:
-        """Lets the snapshot see the other accounts of members that spend in this batch."""
-        spending = {routed.account_id for routed in batch if routed.account_id is not None and spends(routed)}
+    async def join(self, snapshot: Snapshot, batch: Iterable[AnyRouted]) -> None:
+        """Lets the snapshot see the other accounts of members that spend in this batch; plain sales do not."""
+        spending = {routed.account_id for routed in batch if isinstance(routed, Routed) and spends(routed)} - {None}
         if spending:
             registry = await self.registry.of_accounts(spending)
             groups = {account: registry.group_of(account) for account in spending}
             snapshot.groups = {account: group for account, group in groups.items() if len(group) > 1}
             snapshot.alias_units = await self.units(account for group in snapshot.groups.values() for account in group)
 
-    async def told(self, batch: Sequence[Routed]) -> Sequence[Routed]:
+    async def told(self, batch: Sequence[AnyRouted]) -> Sequence[AnyRouted]:
         """The batch, its enrolments with what the member said then: on `transactions` they carry nothing that erasing could not reach."""
-        enrolled = [routed for routed in batch if isinstance(routed.event, EnrolledEvent)]
+        enrolled = [routed for routed in batch if isinstance(routed, Routed) and isinstance(routed.event, EnrolledEvent)]
         if enrolled:
             registry = await self.registry.of_accounts(routed.event.data.member_id for routed in enrolled)  # type: ignore[union-attr]
             for routed in enrolled:

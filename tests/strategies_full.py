@@ -16,27 +16,36 @@ PERIODS = ["day", "week", "month", "quarter", "year"]
 
 
 def random_programs(random: Random) -> list[Program]:
-    """One program, or two versions of it that differ in what their rules give."""
-    first = random_program(random)
-    if random.random() < 0.8:
+    """One program; or two versions of it, of which the later one may say anything; or two programs side by side."""
+    zone, levels = random.choice(ZONES), ["green", "silver", "gold"] if random.random() < 0.6 else []
+    first = random_program(random, zone, levels)
+    kind, day = random.choice(["one", "one", "one", "awards", "anything", "beside"]), FIRST.date() + timedelta(days=random.randint(0, 80))
+    if kind == "one":
         return [first]
-    day = FIRST.date() + timedelta(days=random.randint(10, 80))
-    rules = [rule | ({"award": {"fixed": random.randint(1, 9)}} if "fixed" in rule["award"] else {}) for rule in first["rules"]]
-    return [first, first | {"program": first["program"] | {"effective_from": day}, "rules": rules}]
+    if kind == "awards":
+        rules = [rule | ({"award": {"fixed": random.randint(1, 9)}} if "fixed" in rule["award"] else {}) for rule in first["rules"]]
+        return [first, first | {"program": first["program"] | {"effective_from": day}, "rules": rules}]
+    if kind == "anything":
+        second = random_program(random, zone, random.choice([levels, []]))
+        return [first, second | {"program": first["program"] | {"effective_from": day}}]
+    second = random_program(random, zone, levels, name="partner")
+    terms = {"units": first["units"]} | ({"tiers": first["tiers"]} if levels else {})
+    return [first, second | terms | {"program": second["program"] | random.choice([{}, {"effective_from": day}])}]
 
 
-def random_program(random: Random) -> Program:
+def random_program(random: Random, zone: str, levels: list[str], name: str = "full") -> Program:
+    """Ids of rules of the program `full` have no prefix, so that a later version may go on with them."""
     units = {
         "points": random_unit(random) | ({"negative_balance": "clamp"} if random.random() < 0.3 else {}),
-        "stamps": {},
+        "stamps": random.choice([{}, {}, random_unit(random)]),
         "coffees": random_unit(random),
     }
-    levels = ["green", "silver", "gold"] if random.random() < 0.6 else []
-    receipts = [random_receipt_rule(random, f"r{n}", levels) for n in range(random.randint(2, 6))]
-    rules = [{"id": "base", "award": {"points": random.choice([1, 2]), "per_amount": 100}, "priority": 10}, *receipts]
-    rules += [rule for rule in bonus_rules(random, levels) if random.random() < 0.4]
+    prefix = "" if name == "full" else f"{name}-"
+    receipts = [random_receipt_rule(random, f"{prefix}r{n}", f"{prefix}base", levels) for n in range(random.randint(2, 6))]
+    rules = [{"id": f"{prefix}base", "award": {"points": random.choice([1, 2]), "per_amount": 100}, "priority": 10}, *receipts]
+    rules += [rule | {"id": prefix + rule["id"]} for rule in bonus_rules(random, levels) if random.random() < 0.4]
     program: Program = {
-        "program": {"id": "full", "currency": "PLN", "time_zone": random.choice(ZONES)},
+        "program": {"id": name, "currency": "PLN", "time_zone": zone},
         "units": units,
         "groups": {"g": {"stacking": random.choice(["all", "best", "first"])}},
         "rules": rules,
@@ -64,14 +73,14 @@ def random_tiers(random: Random, levels: list[str]) -> dict[str, Any]:
     }
 
 
-def random_receipt_rule(random: Random, name: str, levels: list[str]) -> dict[str, Any]:
+def random_receipt_rule(random: Random, name: str, base: str, levels: list[str]) -> dict[str, Any]:
     awards: list[dict[str, Any]] = [
         {"points": random.randint(1, 3), "per_amount": random.choice([50, 100, 250])},
         {"fixed": random.randint(1, 40)},
         {"points": random.randint(1, 5), "per_item": random.choice([1, 2])},
         {"points": random.randint(1, 9), "per_line": random.choice([1, 2])},
         {"steps": [[1_000, random.randint(1, 9)], [4_000, random.randint(10, 60)]]},
-        {"multiply": random.choice([2, 3]), "of": "base"},
+        {"multiply": random.choice([2, 3]), "of": base},
     ]
     options: dict[str, tuple[float, Any]] = {
         "when": (0.4, random_when(random)),
@@ -80,7 +89,7 @@ def random_receipt_rule(random: Random, name: str, levels: list[str]) -> dict[st
         "rounding": (0.3, random.choice(["floor", "half_up", "ceil"])),
         "group": (0.3, "g"),
         "exclusive": (0.08, True),
-        "cap": (0.5, random_cap(random)),
+        "cap": (0.5, random_cap(random, on_receipts=True)),
         "earn_on_points_tender": (0.2, True),
         "member": (0.5, random_member(random, levels)),
         "once": (0.15, random.choice([*PERIODS, "ever"])),
@@ -105,14 +114,16 @@ def random_when(random: Random) -> dict[str, Any]:
     return {key: choices[key] for key in random.sample(list(choices), random.randint(1, 2))}
 
 
-def random_cap(random: Random) -> dict[str, Any]:
+def random_cap(random: Random, *, on_receipts: bool) -> dict[str, Any]:
+    """One or two limits; what is no receipt has no limit per receipt, and one member's share is not above the whole budget."""
     choices: dict[str, Any] = {
-        "per_receipt": random.randint(3, 60),
         "per_member": {"points": random.randint(20, 150), "per": random.choice([*PERIODS, "campaign"])},
-        "budget": random.randint(50, 600),
+        "budget": random.randint(150, 600),
     }
+    choices |= {"per_receipt": random.randint(3, 60)} if on_receipts else {}
     cap = {key: choices[key] for key in random.sample(list(choices), random.randint(1, 2))}
-    return cap | ({"on_return": "keep"} if random.random() < 0.3 else {})
+    limits_totals = "per_member" in cap or "budget" in cap
+    return cap | ({"on_return": "keep"} if limits_totals and random.random() < 0.3 else {})
 
 
 def random_window(random: Random, bounds: list[int]) -> dict[str, Any]:
@@ -142,17 +153,26 @@ def bonus_rules(random: Random, levels: list[str]) -> list[dict[str, Any]]:
     """One rule per kind of event; an exchange leads from stamps to coffees and no way back."""
     fixed = {"fixed": random.randint(5, 50)}
     count = random.choice(["amount", "quantity_milli", "visits"])
-    target = {"per": random.choice(["week", "month"]), "count": count, "offset_days": random.randint(1, 9)}
-    steps = {"steps": [[1, 3], [5_000, 30]]}
+    target = {"per": random.choice(["week", "month"]), "count": count, "offset_days": random.randint(0, 9)}
+    counted = random.choice([fixed, {"steps": [[1, 3], [5_000, 30]]}, {"points": 2, "per_amount": 1_000}])
     rules: list[dict[str, Any]] = [
         {"id": "welcome", "on": "enrolled", "award": fixed},
         {"id": "birthday", "on": "birthday", "award": fixed, "once": "year"},
         {"id": "review", "on": "activity.review", "award": fixed, "activity": {"stars": [4, 5]}, "once": random.choice(["day", "week"])},
-        {"id": "display", "on": "activity.planogram", "award": {"points": 3, "per_item": 2}, "cap": random_cap(random)},
+        {"id": "survey", "on": "activity.survey", "award": fixed, "group": "g"},
+        {"id": "survey2", "on": "activity.survey", "award": {"points": 4, "per_item": 1}, "group": "g"},
+        {"id": "display", "on": "activity.planogram", "award": {"points": 3, "per_item": 2}, "cap": random_cap(random, on_receipts=False)},
         {"id": "free", "on": "balance", "unit": "coffees", "exchange": {"unit": "stamps", "points": 9}, "award": {"fixed": 1}},
-        {"id": "target", "on": "period_end", "target": target, "award": steps, "lines": {"category": ["dairy/**"]}},
+        {"id": "target", "on": "period_end", "target": target, "award": counted, "lines": {"category": ["dairy/**"]}},
     ]
-    return rules + ([{"id": "up", "on": "tier_up", "award": fixed, "member": {"tier": random.sample(levels, 2)}}] if levels else [])
+    if levels:
+        rules.append({"id": "up", "on": "tier_up", "award": fixed, "member": {"tier": random.sample(levels, 2)}})
+    options: dict[str, tuple[float, Any]] = {
+        "member": (0.2, random_member(random, levels)),
+        "when": (0.2, {"weekday": random.sample(["mon", "tue", "wed", "thu", "fri", "sat", "sun"], 5)}),
+        "hold_days": (0.1, random.choice([0, 5])),
+    }
+    return [{key: value for key, (share, value) in options.items() if random.random() < share} | rule for rule in rules]
 
 
 def texts_of(programs: list[Program]) -> list[str]:

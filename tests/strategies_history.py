@@ -123,7 +123,7 @@ class HistoryMaker:
 
     def enrol(self, number: int, at: datetime) -> None:
         random, member = self.random, MEMBERS[number] if number < 3 else self.random.choice(MEMBERS)
-        born = date(1990, 3, 1) + timedelta(days=random.randint(0, 60))
+        born = random.choice([date(1992, 2, 29), date(1990, 2, 25) + timedelta(days=random.randint(0, 90))])
         segments = random.sample(["families", "seniors", "vip"], 2)
         attributes = {"segments": segments, "city": random.choice(["Gdynia", "Oslo", 5]), "vip": random.choice([True, 1])}
         data: Event = {"member_id": member, "kind": random.choice(["consumer", "consumer", "retailer"]), "attributes": attributes}
@@ -152,9 +152,13 @@ class HistoryMaker:
                 data |= {"hold_id": hold_id, "points": random.randint(1, held)}
         elif kind == "adjust":
             data = {"adjustment_id": f"A{number}", "member": whose, "points": random.randint(-60, 120), "reason": "why", "actor": "desk"}
+            if random.random() < 0.3 and data["points"] > 0:
+                data["expires_on"] = f"{at.date() + timedelta(days=random.randint(-3, 30))}"
         else:
             to = {"scheme": "member", "value": random.choice(["m0", "m1", "m2"])}
             data = {"transfer_id": f"T{number}", "member": whose, "to": to, "points": points}
+        if random.random() < 0.15 and kind != "release":
+            data["unit"] = random.choice(["stamps", "coffees"])
         self.add(f"points.{kind}", number, at, data)
 
     def tick(self, number: int, at: datetime) -> None:

@@ -6,35 +6,20 @@
 
 import os
 import tomllib
-from collections import Counter
 from decimal import Decimal
 from random import Random
-from typing import Any
 
 import pytest
 
 from tests.engine import engine_outcome
-from tests.oracle import Outcome, outcome
+from tests.oracle import outcome
 from tests.strategies_full import random_programs, texts_of
 from tests.strategies_history import random_full_history
+from tests.told import told
 
 HISTORIES = int(os.environ.get("TILLSTREAM_HISTORIES", "200"))
 FIRST_SEED = int(os.environ.get("TILLSTREAM_HISTORY_SEED", "1"))
 EVENTS = 200
-
-
-def told(there: Outcome) -> dict[str, Any]:
-    """What both can tell; what no receipt earned comes under its account and rule alone."""
-    net: Counter[tuple[Any, ...]] = Counter()
-    for (account, source, origin, line_no, rule), points in there.net.items():
-        net[(account, source, origin, line_no, rule) if line_no is not None else (account, "", "", None, rule)] += points
-    return {
-        "accounts": there.accounts,
-        "net": {key: points for key, points in net.items() if points},
-        "codes": Counter(there.rejected.values()),
-        "duplicates": there.duplicates,
-        "waiting": there.waiting,
-    }
 
 
 @pytest.mark.slow

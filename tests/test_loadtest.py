@@ -3,19 +3,24 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
+import msgspec
 import pytest
 
 from loadtest.contender import Clock, Result
 from loadtest.kernel import Bench
-from loadtest.load import expected_points, prepare
+from loadtest.load import FIFTY_RULES, expected_points, fifty_rules, prepare
+from loadtest.member_kernel import MemberBench
 from loadtest.report import Goal, Report
+from tillstream.schemas import programs as program_schema
 from tillstream.schemas.events import SaleEvent, decode
+from tillstream.schemas.program_file import NOT_YET
 
 ROOT = Path(__file__).resolve().parent.parent
-CONTENDERS = {"bare", "tillstream", "quix", "faust"}
+CONTENDERS = {"bare", "tillstream", "fifty", "quix", "faust"}
 
 
 def loadtest(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -43,7 +48,7 @@ def test_pipeline_tiny_load_compares_all_contenders(tmp_path: Path) -> None:
     for figures in report["figures"].values():
         assert figures["median_receipts_per_s"] > 0
         assert figures["rss_peak_mib"] > 0
-    assert len(report["goals"]) == 3
+    assert len(report["goals"]) == 4
     assert json.loads((tmp_path / "out.json").read_text()) == report
 
 
@@ -56,7 +61,9 @@ def test_transport_tiny_load_compares_all_drivers() -> None:
 def test_kernel_tiny_load_gives_rates_and_ratios() -> None:
     report = report_of(loadtest("kernel", "--receipts", "50", "--runs", "1", "--json"))
     assert {"kernel", "numpy", "oracle", "columns.gather", "by_receipt", "Poster.post"} <= report["figures"].keys()
+    assert {"fifty: look + kernel", "fifty: look + kernel + text", "fifty: Poster.post"} <= report["figures"].keys()
     assert report["figures"]["kernel"]["kernel_is_times_as_fast"] == 1.0
+    assert len(report["goals"]) == 2
 
 
 def test_bad_usage_ends_with_status_2_and_no_traceback() -> None:
@@ -72,6 +79,44 @@ def test_help_shows_an_example() -> None:
 
 def test_kernel_numpy_and_oracle_agree_on_generated_receipts() -> None:
     Bench(prepare(60)).compare()
+
+
+def test_kernel_and_oracle_agree_on_first_purchases_by_fifty_rules() -> None:
+    MemberBench(prepare(60)).compare(60)
+
+
+def test_fifty_rules_use_every_key_form_trigger_and_stacking() -> None:
+    tree = tomllib.loads(FIFTY_RULES.read_text(encoding="utf-8"))
+    used = keys_in(tree)
+    kinds = [program_schema.Program, *structs_in(program_schema.Program)]
+    wanted = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)}
+    assert wanted - NOT_YET <= used
+    rules = fifty_rules().program.rules
+    assert len(rules) == 50
+    assert {program_schema.award_form(rule.award) for rule in rules} == set(program_schema.AWARD_FORMS.values())
+    assert {rule.on.partition(".")[0] for rule in rules} == {
+        "receipt", "enrolled", "birthday", "tier_up", "balance", "period_end", "activity",
+    }  # fmt: skip
+    assert {rule.rounding for rule in rules} == {"floor", "half_up", "ceil"}
+    assert {group["stacking"] for group in tree["groups"].values()} == {"all", "best", "first"}
+    assert {level["downgrade"] for level in tree["tiers"]["levels"] if "downgrade" in level} == {"to_level", "one_down", "never"}
+
+
+def keys_in(tree: Any) -> set[str]:
+    """All keys of all tables."""
+    if isinstance(tree, dict):
+        return set(tree).union(*map(keys_in, tree.values()))
+    return set().union(*map(keys_in, tree)) if isinstance(tree, list) else set()
+
+
+def structs_in(kind: Any) -> set[type[msgspec.Struct]]:
+    """The types of all tables that stand in a table of type `kind`."""
+    inside: set[type[msgspec.Struct]] = set()
+    for type_ in get_type_hints(kind).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct) else get_args(kind):
+        if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+            inside.add(type_)
+        inside |= structs_in(type_)
+    return inside
 
 
 def test_load_most_receipts_earn_by_several_rules() -> None:

@@ -79,8 +79,8 @@ def test_oracle_on_everything_twice_comes_to_the_same(seed: int) -> None:
 def test_oracle_without_ticks_conserves_points(seed: int) -> None:
     """Nothing expires: balance, pending and held are what rules and people gave, less what was redeemed and paid."""
     programs, events = drawn(seed)
-    for program in programs:
-        program["units"]["points"].pop("negative_balance", None)
+    programs = programs[:1]
+    programs[0]["units"]["points"].pop("negative_balance", None)
     events = [event | {"data": event["data"] | {"tenders": []}} if "lines" in event["data"] else event for event in events]
     events = [event for event in events if event["type"] != "clock.tick"]
     there = outcome(programs, events)
@@ -93,8 +93,8 @@ def test_oracle_without_ticks_conserves_points(seed: int) -> None:
 
 
 def moved_by(event: Event) -> int:
-    """What an accepted event of spending adds to all accounts together."""
-    points: int = event["data"].get("points", 0)
+    """What an accepted event of spending adds to the points of all accounts together."""
+    points: int = event["data"].get("points", 0) if event["data"].get("unit", "points") == "points" else 0
     return {"points.redeem": -points, "points.adjust": points}.get(event["type"], 0)
 
 
@@ -135,7 +135,7 @@ def whole_return(sale: Event) -> Event:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_caps_of_members_and_budgets_are_never_exceeded(seed: int) -> None:
     programs, events = drawn(seed)
-    there = outcome(programs, events)
+    there = outcome(programs[:1], events)
     for rule in programs[0]["rules"]:
         cap = rule.get("cap", {})
         if "budget" in cap:

@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import date, datetime
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from tillstream.kernels.sealing import seal_event
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import Timetable
+from tillstream.midnights import Midnights
 from tillstream.schemas.events import (
     ROUTED_BYTES_MAX,
     AccountEvent,
@@ -106,9 +108,19 @@ class Simulation:
             else:
                 routable.append((index, raw, event))
         routable += self.enrol(members)
-        for some in batches(in_order(routable)):
+        ticks = [(index, raw, event) for index, raw, event in routable if isinstance(event, TickEvent)]
+        midnights = Midnights(ticks, self.poster.timetable.zone)
+        self.accepted += len(ticks)
+        for day, some in batches(in_order(routable), midnights):
+            self.post_each(midnights.until(day, self.snapshot))
             self.post([self.route(*item) for item in some])
+        self.post_each(midnights.rest(self.snapshot))
         self.rejected.sort(key=lambda rejection: rejection["index"])
+
+    def post_each(self, ticks: Iterable[Routed]) -> None:
+        """Posts one by one: what one makes due may decide what the next does."""
+        for tick in ticks:
+            self.post([tick])
 
     def post(self, batch: list[Routed]) -> None:
         """Posts a batch, then what follows from it on other accounts."""
@@ -157,7 +169,7 @@ class Simulation:
         index = self.place_of_waiting.pop(outcome.routed.raw, 0) if outcome.waited else outcome.routed.offset
         if outcome.status == "waiting":
             self.place_of_waiting[outcome.routed.raw] = index
-        self.accepted += outcome.status == "accepted" and not isinstance(outcome.routed.event, TransferredEvent)
+        self.accepted += outcome.status == "accepted" and not isinstance(outcome.routed.event, TransferredEvent | TickEvent)
         self.duplicates += outcome.status == "duplicate"
         if outcome.problem is not None:
             self.reject(index, outcome.problem)
@@ -193,30 +205,31 @@ class Simulation:
         }
 
 
-def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[int, bytes, Routable]]:
-    """By the instant at which the first delivery of each key says that it happened, then by key; ticks behind all of their moment."""
+def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[datetime, tuple[int, bytes, Routable]]]:
+    """By the instant at which the first delivery of each key says that it happened, then by key; ticks have no place of their own."""
     first: dict[str, datetime] = {}
-    placed = []
+    placed: list[tuple[datetime, str, int, bytes, Routable]] = []
     for index, raw, event in events:
-        if isinstance(event, TickEvent):
-            placed.append(((event.time, True, ""), index, raw, event))
-        else:
+        if not isinstance(event, TickEvent):
             key = key_of(event)
-            placed.append(((first.setdefault(key, occurred(event)), False, key), index, raw, event))
-    placed.sort(key=lambda item: item[:2])
-    return [(index, raw, event) for _, index, raw, event in placed]
+            placed.append((first.setdefault(key, occurred(event)), key, index, raw, event))
+    placed.sort(key=lambda item: item[:3])
+    return [(instant, (index, raw, event)) for instant, _, index, raw, event in placed]
 
 
-def batches(events: list[tuple[int, bytes, Routable]]) -> Iterator[list[tuple[int, bytes, Routable]]]:
-    """Some events at a time; a transfer ends a batch, since what follows from it comes before anything else."""
-    batch: list[tuple[int, bytes, Routable]] = []
-    for item in events:
-        batch.append(item)
-        if len(batch) >= BATCH_ROWS or isinstance(item[2], TransferEvent):
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+def batches(
+    events: list[tuple[datetime, tuple[int, bytes, Routable]]], midnights: Midnights
+) -> Iterator[tuple[date, list[tuple[int, bytes, Routable]]]]:
+    """Some events of one date at a time; a transfer ends a batch, since what follows from it comes before anything else."""
+    for day, those in groupby(events, key=lambda placed: midnights.day_of(placed[0])):
+        batch: list[tuple[int, bytes, Routable]] = []
+        for _, item in those:
+            batch.append(item)
+            if len(batch) >= BATCH_ROWS or isinstance(item[2], TransferEvent):
+                yield day, batch
+                batch = []
+        if batch:
+            yield day, batch
 
 
 def ledger_entries(records: Iterable[bytes]) -> Iterator[Entry]:

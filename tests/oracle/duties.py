@@ -2,6 +2,7 @@
 
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
+from typing import Any
 
 from tests.oracle import tiers
 from tests.oracle.calendar import DAY, period_of
@@ -25,13 +26,13 @@ def midnight(books: Books, account: Account, day: date) -> None:
     lapsed = expired_holds(account, day)
     for hold_id in lapsed:  # 2.
         end_hold(account, hold_id)
-    program = in_force(books.programs, day) or {}
+    program = in_force(books.programs, day)
     decided = "tiers" in program and tiers.window_is_over(account, day)
     if decided:  # 3.
         tiers.decide(account, program["tiers"], day)
     if ripe or lapsed or decided:  # A midnight at which nothing is due is no event.
-        aftermath(books, account, moment)
-    if is_birthday(account, day):  # 4.
+        aftermath(books, account, moment, earns=decided)
+    if is_birthday(account, day) and any(rule.get("on") == "birthday" for rule in program["rules"]):  # 4.
         bonus(books, account, Moment(moment.at, "birthday", "", f"birthday {day}"))
     counts = period_counts(books, account, day)  # 5.
     if counts:
@@ -41,26 +42,28 @@ def midnight(books: Books, account: Account, day: date) -> None:
 def bonus(books: Books, account: Account, moment: Moment) -> None:
     """An event that is no receipt earns, and what follows from it follows."""
     earn_event(books, account, as_member(books, account, moment))
-    aftermath(books, account, moment)
+    aftermath(books, account, moment, earns=True)
 
 
 def as_member(books: Books, account: Account, moment: Moment) -> Moment:
     """The moment with the tier that the account has now."""
-    program = in_force(books.programs, moment.day) or {}
+    program = in_force(books.programs, moment.day)
     if "tiers" in program:
         tiers.start(account, program["tiers"])
     return Moment(moment.at, moment.trigger, moment.source, moment.origin, account.tier or "", moment.purchase, moment.data)
 
 
-def aftermath(books: Books, account: Account, moment: Moment) -> None:
-    """Exchanges and rises until nothing moves; each level passed is an event of its own."""
-    program = in_force(books.programs, moment.day) or {}
-    moved = True
-    while moved:
-        moved = exchange(books, account, moment)
-        for level in tiers.risen(account, program["tiers"], moment.day) if "tiers" in program else []:
+def aftermath(books: Books, account: Account, moment: Moment, *, earns: bool) -> None:
+    """Rises, each level passed an event of its own, until nothing moves; then exchanges, by the tier that was reached.
+
+    What comes back and what is spent raises nobody, also not to the levels of a version that has begun meanwhile.
+    """
+    program = in_force(books.programs, moment.day)
+    while levels := tiers.risen(account, program["tiers"], moment.day) if earns and "tiers" in program else []:
+        for level in levels:
             earn_event(books, account, Moment(moment.at, "tier_up", moment.source, moment.origin, level))
-            moved = True
+    while exchange(books, account, moment):
+        pass
 
 
 def is_birthday(account: Account, day: date) -> bool:
@@ -79,15 +82,25 @@ def period_counts(books: Books, account: Account, day: date) -> dict[str, int]:
     A period is judged on the first day after its last one, or `offset_days` later.
     """
     counts: dict[str, int] = {}
-    for rule in (in_force(books.programs, day) or {"rules": []})["rules"]:
+    for rule in in_force(books.programs, day)["rules"]:
         if rule.get("on") == "period_end":
             target = rule["target"]
             end = day - DAY - timedelta(days=target.get("offset_days", 0))
             first, last = period_of(end, target["per"])
-            sales = [sale for sale in account.purchases if first <= sale.day <= last]
+            sales = [sale for sale in account.purchases if first <= sale.day <= last and counts_for(rule, sale)]
             if last == end and sales:
                 counts[rule["id"]] = sum(counted(rule, sale, target.get("count", "amount")) for sale in sales)
     return counts
+
+
+def counts_for(rule: Event, sale: Purchase) -> bool:
+    """Whether the version that judged a sale counts the same goods in the same way: what no target counted was not noted."""
+    targets = [other for other in sale.program.get("rules", []) if "target" in other]
+    return counting(rule) in [counting(other) for other in targets]
+
+
+def counting(rule: Event) -> tuple[Any, ...]:
+    return rule["target"].get("count", "amount"), rule.get("lines", {}), rule.get("exclude", {})
 
 
 def counted(rule: Event, sale: Purchase, count: str) -> int:

@@ -38,19 +38,20 @@ def rooms_of(books: Books, account: Account, rule: dict[str, Any], day: date) ->
     """What each cap of the rule leaves on `day`: per receipt, per member, budget."""
     cap = rule.get("cap", {})
     rooms = [cap["per_receipt"]] if "per_receipt" in cap else []
-    gives_back = cap.get("on_return", "give_back") == "give_back"
     if "per_member" in cap:
         first, last = period_of(day, cap["per_member"]["per"])
         own = [grant for grant in account.grants if grant.rule == rule["id"] and first <= grant.day <= last]
-        rooms.append(max(0, cap["per_member"]["points"] - used(own, gives_back)))
+        rooms.append(max(0, cap["per_member"]["points"] - used(own, "per_member")))
     if "budget" in cap:
         everywhere = [grant for other in books.accounts.values() for grant in other.grants if grant.rule == rule["id"]]
-        rooms.append(max(0, cap["budget"] - used(everywhere, gives_back)))
+        rooms.append(max(0, cap["budget"] - used(everywhere, "budget")))
     return rooms
 
 
-def used(grants: list[Grant], gives_back: bool) -> int:
-    return sum(grant.left if gives_back else grant.points for grant in grants)
+def used(grants: list[Grant], limit: str) -> int:
+    """What they took of a limit, each by the rule as it was then."""
+    caps = [(grant, grant.terms.get("cap", {})) for grant in grants]
+    return sum(grant.points if cap.get("on_return") == "keep" else grant.left for grant, cap in caps if limit in cap)
 
 
 def allowed(account: Account, rule: dict[str, Any], moment: Moment) -> bool:
@@ -60,7 +61,7 @@ def allowed(account: Account, rule: dict[str, Any], moment: Moment) -> bool:
     if "once" not in rule:
         return True
     first, last = period_of(moment.day, rule["once"])
-    return not any(grant.rule == rule["id"] and first <= grant.day <= last for grant in account.grants)
+    return not any(grant.rule == rule["id"] and "once" in grant.terms and first <= grant.day <= last for grant in account.grants)
 
 
 def grant(account: Account, program: Program, rule: dict[str, Any], moment: Moment, line_no: int | None, points: int) -> Grant:
@@ -70,6 +71,7 @@ def grant(account: Account, program: Program, rule: dict[str, Any], moment: Mome
     given = Grant(
         account.id, rule["id"], unit, moment.day, moment.source, moment.origin, line_no, points,
         expiry_of(program["units"][unit], moment.day), moment.day + timedelta(days=hold_days) if hold_days else None,
+        terms=rule, qualifies=moment.trigger != "balance" and unit == qualifying_unit(program),
     )  # fmt: skip
     account.grants.append(given)
     if given.pending_until is None:
@@ -77,11 +79,15 @@ def grant(account: Account, program: Program, rule: dict[str, Any], moment: Mome
     return given
 
 
+def qualifying_unit(program: Program) -> str | None:
+    """The unit in which tiers are counted."""
+    window = program.get("tiers", {}).get("window", {})
+    return window.get("unit", "points") if window.get("count") == "points" else None
+
+
 def earn_receipt(books: Books, account: Account, sale: Purchase, moment: Moment) -> None:
     """Judges a sale that already stands among the account's purchases, and keeps with it what it was judged by."""
-    sale.program = in_force(books.programs, moment.day) or {}
-    if not sale.program:
-        return
+    sale.program = in_force(books.programs, moment.day)
     rules = {rule["id"]: rule for rule in sale.program["rules"]}
     sale.allowed = {name for name, rule in rules.items() if allowed(account, rule, moment)}
     sale.rooms = {name: rooms_of(books, account, rule, moment.day) for name, rule in rules.items()}
@@ -105,8 +111,6 @@ def tender_shares(data: Event) -> list[int]:
 def earn_event(books: Books, account: Account, moment: Moment) -> None:
     """Bonuses for enrolments, birthdays, tiers reached, activities and periods that ended."""
     program = in_force(books.programs, moment.day)
-    if program is None:
-        return
     rules = {rule["id"]: rule for rule in program["rules"]}
     sizes = {name: size_of(rule, moment) for name, rule in rules.items() if event_rule_applies(books, account, rule, moment)}
     for name, parts in judge_event(program, sizes, lambda rule: rooms_of(books, account, rule, moment.day)).items():

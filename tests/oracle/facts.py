@@ -13,7 +13,10 @@ Program = dict[str, Any]
 
 @dataclass
 class Grant:
-    """Points that a rule gave to a line, or to an event; `pending_until` is the day on which their holding period ends."""
+    """Points that a rule gave to a line, or to an event; `pending_until` is the day on which their holding period ends.
+
+    `terms` is the rule as it was then: only what it limits counts towards its limits. `qualifies`: tiers were counted in these points then.
+    """
 
     account: str
     rule: str
@@ -26,6 +29,8 @@ class Grant:
     expires_on: str
     pending_until: date | None = None
     taken: int = 0
+    terms: dict[str, Any] = field(default_factory=dict)
+    qualifies: bool = False
 
     @property
     def left(self) -> int:

@@ -34,11 +34,10 @@ class History:
     as_of: date | None
     duplicates: int = 0
     refused: dict[str, str] = field(default_factory=dict)
-    waiting: int = 0
 
 
 def arranged(events: list[Event]) -> History:
-    """First arrivals in the order of (instant, key); a return or void stands behind its sale, or waits for ever."""
+    """First arrivals in the order of (instant, key); a return or void stands behind its sale."""
     first: dict[str, Placed] = {}
     history = History([], [], max((date.fromisoformat(e["data"]["date"]) for e in events if e["type"] == "clock.tick"), default=None))
     for event in events:
@@ -59,17 +58,14 @@ def arranged(events: list[Event]) -> History:
     history.registry = [placed for placed in ordered if placed.event["type"].startswith("member.")]
     ordered = [placed for placed in ordered if placed.event["type"] not in REGISTRY]
     sales = {receipt_of(placed.event) for placed in ordered if placed.event["type"] == "receipt.sale"}
-    receipts = sales | {receipt_of(placed.event) for placed in ordered if placed.event["type"] == "receipt.return"}
     early: dict[tuple[str, str], list[Placed]] = {}
     seen: set[tuple[str, str]] = set()
     for placed in ordered:
         sale = sale_of(placed.event)
-        if sale is None or sale in seen or sale in receipts - sales:
-            history.placed.append(placed)
-        elif sale in sales:
+        if sale in sales - seen:
             early.setdefault(sale, []).append(placed)
         else:
-            history.waiting += 1
+            history.placed.append(placed)
         if placed.event["type"] == "receipt.sale":
             seen.add(receipt_of(placed.event))
             history.placed += [Placed(placed.instant, late.key, late.event) for late in early.get(receipt_of(placed.event), [])]

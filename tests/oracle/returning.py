@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.oracle.earning import Books, judged, tender_shares
 from tests.oracle.facts import Account, Event, Grant, Payment, Purchase, Refused
+from tests.oracle.timetable import in_force
 from tests.reference import undone
 
 
@@ -18,12 +19,13 @@ def come_back(books: Books, account: Account | None, sale: Purchase, event: Even
     note_back(sale, event)
     if account is None:
         return
-    before = {unit: books.balance(account, unit, day) for unit in sale.program.get("units", {})}
+    units = in_force(books.programs, day)["units"]
+    before = {unit: books.balance(account, unit, day) for unit in units}
     taken = reverse(books, account, sale)
     for payment in sale.payments:
         give_back(account, sale, payment)
     for unit, expires_on in taken.items():
-        if sale.program["units"][unit].get("negative_balance") == "clamp":
+        if units.get(unit, {}).get("negative_balance") == "clamp":
             missing = min(0, before[unit]) - books.balance(account, unit, day)
             if missing > 0:
                 account.credit(unit, expires_on, missing)

@@ -4,8 +4,8 @@ from datetime import date, datetime
 from typing import Any
 
 from tests.oracle.calendar import DAY, expiry_of
-from tests.oracle.earning import Books, allowed, grant, rooms_of
-from tests.oracle.facts import Account, Event, Hold, Moment, Payment, Program, Purchase, Refused
+from tests.oracle.earning import Books, allowed, grant
+from tests.oracle.facts import Account, Event, Hold, Moment, Payment, Purchase, Refused
 from tests.oracle.timetable import in_force
 from tests.reference import applies, spread
 
@@ -16,7 +16,7 @@ def unit_of(books: Books, data: Event, day: date) -> dict[str, Any]:
     Raises:
         Refused: no program in force on `day` knows it.
     """
-    program: Program = in_force(books.programs, day) or {"units": {}}
+    program = in_force(books.programs, day)
     unit: dict[str, Any] | None = program["units"].get(data.get("unit", "points"))
     if unit is None:
         raise Refused("unknown_unit")
@@ -56,13 +56,22 @@ def end_hold(account: Account, hold_id: str | None) -> Hold | None:
     return there
 
 
+def capture(account: Account, hold_id: str | None, unit: str, day: date) -> Hold | None:
+    """Ends the hold that pays on `day`, if there is one: after its last day nothing can be taken out of it, and it waits for its end."""
+    there = account.holds.get(hold_id or "")
+    if there is not None and (there.unit != unit or day > there.last_day):
+        return None
+    return end_hold(account, hold_id)
+
+
 def redeem(books: Books, account: Account, data: Event, day: date) -> None:
     """A hold's points are spent as of the day on which they were held."""
     unit_of(books, data, day)
-    there = account.holds.get(data.get("hold_id") or "")
-    check_covered(account, data, day, there.points if there is not None and there.is_open else 0)
-    ended = end_hold(account, data.get("hold_id"))
-    account.debit(data.get("unit", "points"), ended.day if ended else day, data["points"])
+    unit, there = data.get("unit", "points"), account.holds.get(data.get("hold_id") or "")
+    opens = there is not None and there.is_open and there.unit == unit and day <= there.last_day
+    check_covered(account, data, day, there.points if there is not None and opens else 0)
+    ended = capture(account, data.get("hold_id"), unit, day)
+    account.debit(unit, ended.day if ended else day, data["points"])
 
 
 def adjust(books: Books, account: Account, data: Event, day: date) -> None:
@@ -91,17 +100,18 @@ def pay(account: Account, sale: Purchase) -> None:
     lines = sale.data["lines"]
     for tender in sale.data.get("tenders", []):
         if tender["type"] == "points":
-            ended = end_hold(account, tender.get("hold_id"))
+            unit = tender.get("unit", "points")
+            ended = capture(account, tender.get("hold_id"), unit, sale.day)
             parts = spread(tender["points"], [line["amount"] for line in lines], [line["line_no"] for line in lines])
             for line, points in zip(lines, parts, strict=True):
-                payment = Payment(tender.get("unit", "points"), ended.day if ended else sale.day, line["line_no"], points)
+                payment = Payment(unit, ended.day if ended else sale.day, line["line_no"], points)
                 sale.payments.append(payment)
                 account.debit(payment.unit, payment.day, points)
 
 
 def exchange(books: Books, account: Account, moment: Moment) -> bool:
     """Rules `on = "balance"`, in their order, while there is enough; whether any took something."""
-    program = in_force(books.programs, moment.day) or {"rules": []}
+    program = in_force(books.programs, moment.day)
     seen = Moment(moment.at, "balance", moment.source, moment.origin, account.tier or "")
     any_taken = False
     for rule in program["rules"]:
@@ -112,10 +122,8 @@ def exchange(books: Books, account: Account, moment: Moment) -> bool:
         while account.units[unit].balance(f"{moment.day}") >= points:
             if not applies(rule, instant, books.zone) or not allowed(account, rule, seen):
                 break
-            given = min([int(rule["award"]["fixed"]), *rooms_of(books, account, rule, moment.day)])
             account.debit(unit, moment.day, points)
-            if given:
-                grant(account, program, rule, seen, None, given)
+            grant(account, program, rule, seen, None, int(rule["award"]["fixed"]))
             any_taken = True
     return any_taken
 

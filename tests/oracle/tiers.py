@@ -15,7 +15,7 @@ def levels_of(tiers: dict[str, Any]) -> list[str]:
 def start(account: Account, tiers: dict[str, Any]) -> None:
     """The lowest level, if it begins at 0, else no tier."""
     lowest = tiers["levels"][0]
-    if account.tier is None:
+    if not account.tier:
         account.tier = lowest["id"] if lowest["from"] == 0 else ""
 
 
@@ -27,7 +27,7 @@ def qualifying(account: Account, window: dict[str, Any], interval: Interval) -> 
     if window["count"] == "visits":
         return sum(not sale.gone for sale in sales_in(account, interval))
     unit = window.get("unit", "points")
-    return sum(grant.left for grant in account.grants if grant.unit == unit and first <= grant.day <= last)
+    return sum(grant.left for grant in account.grants if grant.unit == unit and first <= grant.day <= last and grant.qualifies)
 
 
 def running(window: dict[str, Any], day: date) -> Interval:
@@ -72,4 +72,5 @@ def decide(account: Account, tiers: dict[str, Any], day: date) -> None:
         reached = [other["id"] for other in tiers["levels"] if other["from"] <= count]
         one_down = ["", *names][names.index(level["id"])]
         account.tier = one_down if downgrade == "one_down" else ["", *reached][-1]
-    account.tier_last = window_end(tiers["window"], day) if account.tier else None
+    begun = day if tiers["window"].get("kind") == "calendar" else day - DAY  # So no day is in two windows, and none in neither.
+    account.tier_last = window_end(tiers["window"], begun) if account.tier else None

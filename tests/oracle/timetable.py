@@ -6,20 +6,25 @@ from zoneinfo import ZoneInfo
 from tests.oracle.facts import Program
 
 
-def in_force(programs: list[Program], day: date) -> Program | None:
-    """The latest version of each program that is effective on `day`, their rules in the order of (priority, program id, position)."""
+def in_force(programs: list[Program], day: date) -> Program:
+    """The latest version of each program that is effective on `day`, their rules in the order of (priority, program id, position).
+
+    Before all of them the units and the currency of the first hold, and no rule.
+    """
     latest: dict[str, Program] = {}
     for program in sorted(programs, key=effective_from):
         if effective_from(program) <= day:
             latest[program["program"]["id"]] = program
     if not latest:
-        return None
+        first = min(programs, key=lambda program: (effective_from(program), program["program"]["id"]))
+        return {"program": first["program"], "units": first["units"], "groups": {}, "rules": []}
     merged: Program = {"program": {}, "units": {}, "groups": {}, "rules": []}
     for _, program in sorted(latest.items()):
         merged["program"] = merged["program"] or program["program"]
-        merged["rules"] += program.get("rules", [])
-        for table in ("units", "groups"):
-            merged[table] |= program.get(table, {})
+        name = program["program"]["id"]  # Groups are each program's own.
+        merged["rules"] += [rule | ({"group": f"{name}/{rule['group']}"} if "group" in rule else {}) for rule in program.get("rules", [])]
+        merged["groups"] |= {f"{name}/{group}": terms for group, terms in program.get("groups", {}).items()}
+        merged["units"] |= program.get("units", {})
         if "tiers" in program:
             merged["tiers"] = program["tiers"]
     merged["rules"].sort(key=lambda rule: rule.get("priority", 100))

@@ -17,6 +17,8 @@ from tests.oracle.timetable import in_force, zone_of
 
 SPENDING: dict[str, Callable[[Books, Account, Event, date], None]] = {"points.hold": hold, "points.redeem": redeem, "points.adjust": adjust}
 
+EARNING = ("receipt.sale", "member.enrolled")
+
 NetKey = tuple[str, str, str, int | None, str]
 Unit = dict[str, Any]
 
@@ -53,6 +55,8 @@ class Run:
         self.account_of = account_of
         self.sales: dict[tuple[str, str], tuple[Account | None, Purchase]] = {}
         self.rejected = dict(history.refused)
+        self.returns: set[tuple[str, str]] = set()
+        self.waiting = 0
         self.members_enrolled: set[str] = set()
 
     def result(self) -> Outcome:
@@ -84,7 +88,7 @@ class Run:
             self.rejected[event["id"]] = str(problem)
         else:
             if account is not None:
-                aftermath(self.books, account, moment)
+                aftermath(self.books, account, moment, earns=event["type"] in EARNING or event["type"].startswith("activity."))
 
     def sell(self, event: Event, moment: Moment) -> Account | None:
         self.check_sale(event["data"], moment.day)
@@ -105,8 +109,6 @@ class Run:
             Refused: another currency, or a tender in an unknown unit.
         """
         program = in_force(self.books.programs, day)
-        if program is None:
-            return
         if data["currency"] != program["program"]["currency"]:
             raise Refused("currency")
         if any(tender["type"] == "points" and tender.get("unit", "points") not in program["units"] for tender in data.get("tenders", [])):
@@ -114,10 +116,15 @@ class Run:
 
     def come_back(self, event: Event, moment: Moment) -> Account | None:
         sale = sale_of(event)
-        if sale is None or sale not in self.sales:
+        if sale is not None and sale not in self.sales and sale not in self.returns:
+            self.waiting += 1
+            return None
+        if sale is None or sale in self.returns:
             raise Refused("not_a_sale")
         account, purchase = self.sales[sale]
         come_back(self.books, account, purchase, event, moment.day)
+        if event["type"] == "receipt.return":
+            self.returns.add(receipt_of(event))
         return account
 
     def happen(self, account: Account, event: Event, moment: Moment) -> None:
@@ -131,7 +138,7 @@ class Run:
             receiver = self.receiver(event)
             transfer(self.books, account, receiver, data, moment.day)
             if receiver is not None:
-                aftermath(self.books, receiver, moment)
+                aftermath(self.books, receiver, moment, earns=False)
         elif kind == "member.enrolled":
             account.enrolments.append(data)
             if data["member_id"] not in self.members_enrolled:
@@ -169,7 +176,7 @@ class Run:
             {name: account.tier for name, account in self.books.accounts.items() if account.tier is not None},
             granted,
             self.history.duplicates,
-            self.history.waiting,
+            self.waiting,
             self.rejected,
         )
 
