@@ -46,6 +46,7 @@ from tillstream.schemas.programs import (
     award_form,
 )
 from tillstream.simulate import Simulation
+from tillstream.sinks.budgets import BUDGETS, TURN
 from tillstream.sinks.directory import MEMBERS_KEY
 from tillstream.sinks.registry import KEYS
 from tillstream.sinks.state import keys
@@ -55,7 +56,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"(test_\w+\.py)::(test_\w+)")
-PATH = re.compile(r"(?<![\w/`.])((?:schemas|kernels|sinks|sources|streams|src|tests|docs)/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
+PATH = re.compile(r"(?<![\w/`.])((?:schemas|kernels|sinks|sources|streams|src|tests|docs|programs)/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
 
 BASE = """
 [program]
@@ -162,7 +163,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), MEMBERS_KEY, *KEYS):
+    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):
