@@ -104,6 +104,18 @@ def test_links_and_paths_lead_somewhere(document: Path) -> None:
     assert not missing
 
 
+def anchors(document: Path) -> set[str]:
+    """What the headings of a document are called in links: lower case, no punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
+def test_anchors_of_links_are_headings(document: Path) -> None:
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
+        assert anchor in anchors(document.parent / link if link else document), anchor
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=names)
 def test_tests_that_are_named_are_there(document: Path) -> None:
     for file, test in TEST.findall(document.read_text()):
