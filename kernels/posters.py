@@ -17,7 +17,7 @@ from tillstream.kernels.occasions import profile_terms
 from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.room import Budgets, Table
-from tillstream.kernels.routed import AnyRouted, Outcome
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import NOTHING, Timetable
 from tillstream.schemas.events import TickEvent
@@ -60,7 +60,8 @@ class Posters:
         """The accounts of whose earlier events the snapshot must have all before the batch is posted."""
         if not self.looks_at_members:
             return set()
-        return self._member_poster(self.timetable.effective_versions[-1]).in_need_of_chronicles(batch, snapshot)
+        decoded = [routed for routed in batch if isinstance(routed, Routed)]
+        return self._member_poster(self.timetable.effective_versions[-1]).in_need_of_chronicles(decoded, snapshot)
 
     @property
     def budget_limits(self) -> dict[str, int]:

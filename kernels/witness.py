@@ -9,11 +9,12 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from tillstream.kernels.fold import Fold, copied
-from tillstream.kernels.member_rules import Given, Look, MemberRules
+from tillstream.kernels.member_rules import Given, MemberRules
+from tillstream.kernels.posted import columns_of
 from tillstream.kernels.room import Allowance, Table
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import Judged, Member, Sheet
+from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 from tillstream.schemas.programs import Rule
 
 
@@ -52,21 +53,30 @@ class Witness(Fold):
         self.sheets = sheets
         self.sales: dict[str, Seen] = {}
         self.occasions: list[Occasion] = []
+        self.posting: Posting
 
-    def sale_again(self, posting: Posting) -> tuple[Look, list[Given]]:
-        self.reach(date.fromisoformat(posting.day))
+    def sale_again(self, posting: Posting) -> tuple[Look | None, list[Given]]:
+        self.posting = posting
+        day = date.fromisoformat(posting.day)
+        self.reach(day)
         member = copied(self.member)
         self.remember(posting)
-        self.correct(posting, self.kernel_given(posting, self.look(date.fromisoformat(posting.day), sum(posting.amount)), {}))
+        columns = columns_of(posting, self.rules.compiled.words)
+        awards = self.kernel_awards(columns, self.rules.look(columns, [member], [day], self.budgets))
+        self.correct(posting, self.rules.given(awards, 0, columns.line_no))
         self.sales[posting.posting_id] = Seen(member, dict(self.remembered.promised))
         return super().sale_again(posting)
 
-    def answers(self, posting: Posting, judged: Judged) -> list[Given]:
-        member = copied(self.member)
+    def bonus(self, posting: Posting) -> list[Given]:
+        self.posting = posting
+        return super().bonus(posting)
+
+    def answers(self, day: date, judged: Judged) -> list[Given]:
+        posting, member = self.posting, copied(self.member)
         self.remember(posting)
-        self.correct(posting, super().answers(posting, judged))
+        self.correct(posting, super().answers(day, judged))
         self.occasions.append(Occasion(posting, judged, Seen(member, dict(self.remembered.promised))))
-        return super().answers(posting, judged)
+        return super().answers(day, judged)
 
     def remember(self, posting: Posting) -> None:
         """A rule found in its budget at least what it gave."""

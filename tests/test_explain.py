@@ -19,7 +19,6 @@ from tillstream.kernels.posters import Posters
 from tillstream.kernels.room import Table
 from tillstream.kernels.sheets import net, sheet_of_posting
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.kernels.terms import Moment
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import SaleEvent, decode
 from tillstream.schemas.explanations import Back, Explanation, RuleExplained, Unmet
@@ -61,8 +60,7 @@ def judged(program: Program, sale: Sale, member: Member) -> Judgement:
     left = {rule.id: rule.cap.budget for rule in poster.program.rules if rule.cap.budget is not None}
     if total >= 2**63:
         return Judgement(None, {})
-    look = poster.rules.look(member, Moment(local.date(), total), Table())
-    awards = poster.rules.award(columns, [look])
+    awards = poster.rules.award(columns, poster.rules.look(columns, [member], [local.date()], Table()))
     if awards.status[0]:
         return Judgement(None, {})
     found = {
