@@ -88,6 +88,8 @@ def test_program_with_every_key_has_no_mistakes() -> None:
           for key, limit in (("cap", "cap = { budget = 9 }"), ("once", 'once = "day"'), ("group", 'group = "g"'))],
         (rule(more='unit = "b"\non = "balance"\nexchange = { unit = "points", points = 9 }')
          + rule(more='on = "balance"\nexchange = { unit = "b", points = 9 }', name="back") + "[units.b]", "$.rules[1].exchange", "one way"),
+        (rule(more='on = "balance"\nexclusive = true\nexchange = { unit = "stamps", points = 9 }') + "[units.stamps]",
+         "$.rules[0].exclusive", "keeps no other rule away"),
         (rule("{ points = 1, per_item = 1 }", 'on = "balance"\nexchange = { unit = "stamps", points = 9 }') + "[units.stamps]",
          "$.rules[0].award", "it can fixed"),
         (rule(more='on = "birthday"\nlines = { sku = ["1"] }'), "$.rules[0].lines", "sees no receipt"),

@@ -17,11 +17,13 @@ FOLDER = Path(__file__).parent.parent / "programs"
 FILES = sorted(FOLDER.glob("*.toml"))
 
 
-def history(name: str, why: str, events: str, more: str = "", **wanted: dict[str, int]) -> Case:
-    """A case on a program of the folder; `more` stands on every event."""
-    lines = [f"{line}{'' if line.startswith('tick') else more}" for line in events.strip().splitlines()]
-    program = (FOLDER / f"{name}.toml").read_text()
-    return Case(name, why, [program], [event_of(line, f"e{number}") for number, line in enumerate(lines, 1)], **wanted)
+def history(
+    name: str, why: str, events: str, balance: dict[str, int], pending: dict[str, int] | None = None, currency: str = "PLN"
+) -> Case:
+    """A case on a program of the folder."""
+    lines = events.strip().splitlines()
+    told = [event_of(f"{line} currency={currency}", f"e{number}") for number, line in enumerate(lines, 1)]
+    return Case(name, why, [(FOLDER / f"{name}.toml").read_text()], told, balance, pending or {})
 
 
 HISTORIES = [
@@ -88,9 +90,9 @@ return R1 S3 2026-10-12 1 x10 600.00
 sale S4 w1 2026-10-19 tyres/summer x10 500.00
 tick 2026-10-20
 """,
-        " currency=EUR",
         balance={"w1": 1150},
         pending={"w1": 120},
+        currency="EUR",
     ),
     history(
         "fmcg-distributor",
