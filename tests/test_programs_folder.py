@@ -147,6 +147,11 @@ def test_every_program_of_the_folder_has_a_history() -> None:
     assert [path.stem for path in FILES] == sorted(case.name for case in HISTORIES)
 
 
+def test_reference_leads_to_every_program_of_the_folder() -> None:
+    page = (FOLDER.parent / "docs/program.md").read_text()
+    assert [path.name for path in FILES if f"](../programs/{path.name})" not in page] == []
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_program_has_no_mistake_no_warning_and_can_be_read_in_one_go(path: Path) -> None:
     program = parse_program(path.read_text()).program
@@ -173,3 +178,16 @@ def test_history_shuffled_and_with_a_repeat_comes_to_the_same(case: Case, seed: 
     random.shuffle(events)
     events.insert(random.randint(0, len(events)), random.choice(events))
     check(replace(case, duplicates=1), engine_outcome(case.programs, events))
+
+
+@pytest.mark.parametrize(("tick", "points"), [("2026-05-10", 0), ("2026-05-11", 600)])
+def test_target_of_april_is_paid_on_the_11th_of_may_and_not_before(tick: str, points: int) -> None:
+    april = history("fmcg-distributor", "", f"sale S1 r1 2026-04-30 cheese 10000.00\ntick {tick}", {"r1": points} if points else {})
+    check(april, engine_outcome(april.programs, april.events))
+
+
+@pytest.mark.parametrize(("day", "points"), [("2026-03-03", 0), ("2026-03-04", 5000)])
+def test_points_of_glasses_are_usable_after_thirty_days(day: str, points: int) -> None:
+    glasses = history("optics-family", "", f"sale S1 m1 2026-02-02 optics/frames/adult 1000.00\ntick {day}", {"m1": points})
+    there = engine_outcome(glasses.programs, glasses.events).accounts["m1"]["points"]
+    assert (there["balance"], there["pending"]) == (points, 5000 - points)
