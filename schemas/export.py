@@ -55,7 +55,7 @@ def _schema(name: str, definitions: dict[str, Any]) -> dict[str, Any]:
     schema = {"$schema": DIALECT, **definitions[name]}
     if needed:
         schema["$defs"] = {reference: needed[reference] for reference in sorted(needed)}
-    whole: dict[str, Any] = _with_numbers(schema)
+    whole: dict[str, Any] = _as_json(schema)
     return whole
 
 
@@ -68,12 +68,12 @@ def _references(schema: Any) -> set[str]:
     return inside | {schema["$ref"].removeprefix(REFERENCE)} if "$ref" in schema else inside
 
 
-def _with_numbers(schema: Any) -> Any:
-    """Decimals as the numbers that they are in TOML; a copy, so that nothing is shared between schemas."""
-    if isinstance(schema, list):
-        return [_with_numbers(item) for item in schema]
+def _as_json(schema: Any) -> Any:
+    """As JSON has it: defaults that are tuples become arrays, decimals the numbers that they are in TOML; a copy, so nothing is shared."""
+    if isinstance(schema, list | tuple):
+        return [_as_json(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
     if {key: schema.get(key) for key in DECIMAL} == DECIMAL:
         return {"type": "number"}
-    return {key: _with_numbers(item) for key, item in schema.items()}
+    return {key: _as_json(item) for key, item in schema.items()}

@@ -9,10 +9,10 @@ from datetime import time
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tillstream.schemas.mistakes import Mistake, nearest
-from tillstream.schemas.program_awards import award_mistakes
+from tillstream.schemas.program_awards import MILLI_MAX, award_mistakes
 from tillstream.schemas.program_terms import cap_mistakes, member_mistakes, pattern_mistakes, tier_mistakes
 from tillstream.schemas.program_triggers import exchange_mistakes, trigger_mistakes
-from tillstream.schemas.programs import Goods, Program, Rule, Unit
+from tillstream.schemas.programs import Goods, Program, Rule, Spending, Unit
 
 LEAP_YEAR = 2000
 
@@ -43,7 +43,7 @@ def meaning_mistakes(program: Program) -> Iterator[Mistake]:
 
 
 def _unit_mistakes(unit: Unit, path: str) -> Iterator[Mistake]:
-    expires, spending = unit.expires, unit.spending
+    expires = unit.expires
     if expires and (expires.after_days, expires.after_months, expires.fixed_dates).count(None) != 2:
         yield Mistake(f"{path}.expires", "needs exactly one of after_days, after_months, fixed_dates")
     for text in (expires and expires.fixed_dates) or []:
@@ -52,16 +52,26 @@ def _unit_mistakes(unit: Unit, path: str) -> Iterator[Mistake]:
     if expires and max(expires.after_days or 0, 31 * (expires.after_months or 0)) > EXPIRY_DAYS_MAX:
         yield Mistake(f"{path}.expires", "is more than a thousand years", "leave `expires` out for points that never expire")
     yield from _hold_mistakes(unit.hold_days, path)
-    if spending is not None:
-        if spending.min_percent > spending.max_percent:
-            yield Mistake(f"{path}.spending.min_percent", f"{spending.min_percent} is above `max_percent`, {spending.max_percent}")
-        yield from _goods_mistakes(spending.lines, f"{path}.spending.lines")
-        yield from _goods_mistakes(spending.exclude, f"{path}.spending.exclude")
+    if unit.spending is not None:
+        yield from _spending_mistakes(unit.spending, f"{path}.spending")
 
 
 def _hold_mistakes(days: int | None, path: str) -> Iterator[Mistake]:
     if (days or 0) > HOLD_DAYS_MAX:
-        yield Mistake(f"{path}.hold_days", f"{days} days are more than ten years")
+        yield Mistake(f"{path}.hold_days", f"is more than {HOLD_DAYS_MAX} days, ten years")
+
+
+def _spending_mistakes(spending: Spending, path: str) -> Iterator[Mistake]:
+    """Terms of spending that no receipt can meet, and a worth that nobody can count with."""
+    if spending.min_percent > spending.max_percent:
+        message = f"{spending.max_percent} is less than `min_percent`, {spending.min_percent}"
+        yield Mistake(f"{path}.max_percent", message, "points could pay no receipt at all")
+    if spending.max_percent == 0:
+        yield Mistake(f"{path}.max_percent", "0 allows no points at all", "leave it out to allow the whole receipt")
+    if max(spending.worth.points, spending.worth.amount) > MILLI_MAX:
+        yield Mistake(f"{path}.worth", f"points and amount may be at most {MILLI_MAX}")
+    yield from _goods_mistakes(spending.lines, f"{path}.lines")
+    yield from _goods_mistakes(spending.exclude, f"{path}.exclude")
 
 
 def _rule_mistakes(program: Program, rule: Rule, path: str) -> Iterator[Mistake]:

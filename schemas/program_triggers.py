@@ -77,6 +77,8 @@ def _exchange_mistakes(program: Program, rule: Rule, unit: str, path: str) -> It
     for key, limits in (("cap", rule.cap != Cap()), ("once", rule.once is not None), ("group", rule.group is not None)):
         if limits:
             yield Mistake(f"{path}.{key}", "an exchange can't be cut short: the units are taken", "`member` and `when` say when it is made")
+    if rule.exclusive:
+        yield Mistake(f"{path}.exclusive", "an exchange keeps no other rule away: each is made while there is enough")
 
 
 def _award_mistakes(rule: Rule, path: str) -> Iterator[Mistake]:

@@ -9,6 +9,8 @@ One event a line; times are local in Warsaw unless they carry an offset, a date 
     hold H1 m1 2026-03-01 100 until=2026-03-05         release H1 m1 2026-03-02     redeem D1 m1 2026-03-01 100 hold=H1
     adjust A1 m1 2026-03-01 -30 until=2026-12-31       transfer T1 m1 m2 2026-03-01 50
 
+Goods are those of `GOODS`, or a category with a slash in it, `optics/frames`.
+
 `unit=`, `source=`, `store=`, `currency=` and `id=` (of the envelope) may stand anywhere; `-` as a member is nobody.
 """
 
@@ -141,9 +143,13 @@ def sale(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
     lines = []
     for number, item in enumerate(" ".join(rest).split(","), 1):
         name, *numbers = item.split()
-        lines.append({"line_no": number, "quantity_milli": milli(numbers, "1"), "amount": minor(numbers[-1])} | GOODS[name])
+        lines.append({"line_no": number, "quantity_milli": milli(numbers, "1"), "amount": minor(numbers[-1])} | article(name))
     data = header(receipt_id, instant(when), options) | {"lines": lines}
     return instant(when), data if member == "-" else data | {"member": identity(member)}
+
+
+def article(name: str) -> Event:
+    return {"sku": name, "category": name} if "/" in name else GOODS[name]
 
 
 def come_back(words: list[str], options: dict[str, str]) -> tuple[str, Event]:

@@ -21,21 +21,32 @@ from tillstream.schemas.program_file import NOT_YET, parse_program
 from tillstream.schemas.programs import (
     AWARD_FORMS,
     Award,
+    Bought,
     Cap,
+    Exchange,
     Expires,
     Goods,
     Group,
     Head,
+    Level,
     Lines,
+    MemberCap,
+    MemberTerms,
     Program,
     Rule,
     Spending,
+    Streak,
+    Target,
+    Tiers,
+    TierWindow,
     Unit,
     When,
+    Window,
     Worth,
     award_form,
 )
 from tillstream.simulate import Simulation
+from tillstream.sinks.budgets import BUDGETS, TURN
 from tillstream.sinks.directory import MEMBERS_KEY
 from tillstream.sinks.registry import KEYS
 from tillstream.sinks.state import keys
@@ -45,7 +56,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"(test_\w+\.py)::(test_\w+)")
-PATH = re.compile(r"(?<![\w/`.])((?:schemas|kernels|sinks|sources|streams|src|tests|docs)/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
+PATH = re.compile(r"(?<![\w/`.])((?:schemas|kernels|sinks|sources|streams|src|tests|docs|programs)/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
 
 BASE = """
 [program]
@@ -60,6 +71,13 @@ award = { points = 1, per_amount = 100 }
 priority = 1
 """
 """What examples of single rules stand in."""
+
+
+KINDS = (
+    *(Program, Head, Unit, Expires, Spending, Worth, Group, Rule, When, Goods, Lines, Award, Cap, MemberCap),
+    *(MemberTerms, Bought, Window, Streak, Exchange, Target, Tiers, TierWindow, Level),
+)
+KEYS_OF_PROGRAMS = {field.encode_name for kind in KINDS for field in msgspec.structs.fields(kind)} - NOT_YET
 
 
 class Block(NamedTuple):
@@ -84,6 +102,18 @@ def test_links_and_paths_lead_somewhere(document: Path) -> None:
     missing = [link for link in LINK.findall(text) if not (document.parent / link).exists()]
     missing += [path for path in PATH.findall(text) if not (ROOT / path).exists()]
     assert not missing
+
+
+def anchors(document: Path) -> set[str]:
+    """What the headings of a document are called in links: lower case, no punctuation, hyphens for spaces."""
+    headings = re.findall(r"^#+ (.*)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
+def test_anchors_of_links_are_headings(document: Path) -> None:
+    for link, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
+        assert anchor in anchors(document.parent / link if link else document), anchor
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=names)
@@ -145,7 +175,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), MEMBERS_KEY, *KEYS):
+    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):
@@ -203,11 +233,16 @@ def test_program_examples_use_every_key_and_every_form() -> None:
                 collect(item)
 
     collect(programs)
-    kinds = (Program, Head, Unit, Expires, Group, Rule, When, Goods, Lines, Award, Cap, Spending, Worth)
-    wanted = {field.encode_name for kind in kinds for field in msgspec.structs.fields(kind)} - NOT_YET
-    assert wanted <= used
+    assert KEYS_OF_PROGRAMS - used == set()
     rules = [rule for program in programs for rule in program.get("rules", [])]
     assert {award_form(msgspec.convert(rule["award"], Award)) for rule in rules} == set(AWARD_FORMS.values())
+
+
+def test_program_page_tells_of_every_key() -> None:
+    """In words, not only in an example: as code in a sentence or a table."""
+    prose = re.sub(r"^```.*?^```$", "", (ROOT / "docs/program.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    told = {word for code in re.findall(r"`([^`\n]+)`", prose) for word in re.findall(r"\w+", code)}
+    assert KEYS_OF_PROGRAMS - told == set()
 
 
 def test_program_page_lists_what_is_not_judged_yet() -> None:

@@ -10,7 +10,6 @@ from tests.strategies import UNSHRUNK, program_text, random_program, random_sale
 from tests.test_program_file import HEAD, SKETCH, rule
 from tests.test_program_terms import SPENDING, TIERS
 from tillstream.kernels.posting import Poster
-from tillstream.schemas import program_file
 from tillstream.schemas.events import SaleEvent
 from tillstream.schemas.program_advice import advice
 from tillstream.schemas.program_file import parse_program
@@ -19,11 +18,6 @@ from tillstream.schemas.program_overlap import can_meet
 BASE = rule("{ points = 1, per_amount = 100 }", name="base")
 CENT = HEAD + SPENDING
 """One point pays one minor unit, 0.01."""
-
-
-@pytest.fixture(autouse=True)
-def everything_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program_file, "NOT_YET", set())
 
 
 def told(text: str) -> list[tuple[str, str]]:

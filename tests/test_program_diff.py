@@ -9,17 +9,11 @@ from hypothesis import strategies as st
 from tests.strategies import program_text, random_program
 from tests.test_program_file import HEAD, rule
 from tests.test_program_terms import SPENDING, TIERS, WHOLE
-from tillstream.schemas import program_file
 from tillstream.schemas.program_diff import differences
 from tillstream.schemas.program_file import parse_program
 from tillstream.schemas.programs import ordered
 
 BASE = rule("{ points = 1, per_amount = 100 }", name="base")
-
-
-@pytest.fixture(autouse=True)
-def everything_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program_file, "NOT_YET", set())
 
 
 def told(old: str, new: str) -> list[str]:

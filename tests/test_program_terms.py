@@ -1,9 +1,8 @@
-"""What a program may ask of members, triggers, tiers and caps: every mistake of meaning, with `NOT_YET` emptied so that keys are read."""
+"""What a program may ask of members, triggers, tiers and caps: every mistake of meaning."""
 
 import pytest
 
 from tests.test_program_file import HEAD, rule
-from tillstream.schemas import program_file
 from tillstream.schemas.mistakes import InvalidProgram, Mistake
 from tillstream.schemas.program_file import parse_program
 
@@ -38,11 +37,6 @@ once = "day" """,
     + rule(more='on = "balance"\nexchange = { unit = "stamps", points = 9 }', name="tenth")
     + rule("{ steps = [[100, 5]] }", 'on = "period_end"\ntarget = { per = "month" }\nlines = { category = ["dairy/**"] }', "month")
 )
-
-
-@pytest.fixture(autouse=True)
-def everything_is_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program_file, "NOT_YET", set())
 
 
 def mistakes(text: str) -> list[Mistake]:
@@ -94,6 +88,10 @@ def test_program_with_every_key_has_no_mistakes() -> None:
           for key, limit in (("cap", "cap = { budget = 9 }"), ("once", 'once = "day"'), ("group", 'group = "g"'))],
         (rule(more='unit = "b"\non = "balance"\nexchange = { unit = "points", points = 9 }')
          + rule(more='on = "balance"\nexchange = { unit = "b", points = 9 }', name="back") + "[units.b]", "$.rules[1].exchange", "one way"),
+        (rule(more='on = "balance"\nexclusive = true\nexchange = { unit = "stamps", points = 9 }') + "[units.stamps]",
+         "$.rules[0].exclusive", "keeps no other rule away"),
+        (rule("{ points = 1, per_item = 1 }", 'on = "balance"\nexchange = { unit = "stamps", points = 9 }') + "[units.stamps]",
+         "$.rules[0].award", "it can fixed"),
         (rule(more='on = "birthday"\nlines = { sku = ["1"] }'), "$.rules[0].lines", "sees no receipt"),
         (rule(more='on = "birthday"\nexclude = { sku = ["1"] }'), "$.rules[0].exclude", "sees no receipt"),
         (rule(more='on = "birthday"\nwhen = { store = ["1"] }'), "$.rules[0].when.store", "sees no receipt"),
@@ -113,7 +111,7 @@ def test_program_with_every_key_has_no_mistakes() -> None:
         (rule(more='cap = { per_member = { points = 6, per = "ever" } }'), "$.rules[0].cap.per_member.per", "ever"),
         (rule(more='once = "campaign"'), "$.rules[0].once", "campaign"),
         (rule(more="hold_days = 4000"), "$.rules[0].hold_days", "ten years"),
-        (SPENDING + "min_percent = 60\nmax_percent = 50\n" + rule(), "$.units.points.spending.min_percent", "above `max_percent`"),
+        (SPENDING + "min_percent = 60\nmax_percent = 50\n" + rule(), "$.units.points.spending.max_percent", "less than `min_percent`"),
         (SPENDING + "max_percent = 101\n" + rule(), "$.units.points.spending.max_percent", "<= 100"),
         (SPENDING + 'lines = { category = ["a**"] }\n' + rule(), "$.units.points.spending.lines.category", "whole segment"),
     ],
