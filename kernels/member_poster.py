@@ -181,7 +181,8 @@ class MemberPoster(Poster):
             yield structs.replace(late, entries=[*late.entries, *entries], sheet=refold.sheets[undone])
         elif late.kind != "due":
             given = self.accruals(refold.given[late.posting_id], late)
-            yield structs.replace(late, entries=[*late.entries, *given])
+            sheet = refold.sheets[late.posting_id] if late.kind == "sale" and self.rules.requalifying else None
+            yield structs.replace(late, entries=[*late.entries, *given], sheet=sheet)
         for key in sorted(refold.dues.keys() - known.keys()):
             due = refold.dues[key]
             yield structs.replace(due, entries=self.version_of(due).accruals(refold.given[key], due))

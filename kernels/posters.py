@@ -117,9 +117,13 @@ class Posters:
         return sorted(found, key=Due.order)
 
     def next_due(self, member: Member, after: int) -> int:
-        """The first date later than `after` on which something will be due by any version, 0 for none."""
-        days = (self._member_poster(effective).dues.next_after(member, after) for effective in self.timetable.effective_versions)
-        return min((day.toordinal() for day in days if day is not None), default=0)
+        """The first date later than `after` on which something will be due by the version that holds then, 0 for none."""
+        found = []
+        for effective, begins, ends in zip(self.timetable.effective_versions, self.timetable.begins, self.timetable.ends, strict=True):
+            day = self._member_poster(effective).dues.next_after(member, max(after, begins.toordinal() - 1))
+            if day is not None and day <= ends:
+                found.append(day.toordinal())
+        return min(found, default=0)
 
     def _member_poster(self, effective: Versioned) -> MemberPoster:
         poster = self.poster_of(effective)
