@@ -42,7 +42,7 @@ class Posters:
     def exchange(self, timetable: Timetable) -> None:
         """Judges by another timetable from the next batch on. What is compiled stays, but for the one name that tells no content."""
         self.timetable = timetable
-        self._calendars: list[Dues] | None = None
+        self._calendars: list[tuple[Dues, int, int]] | None = None
         looks = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
         if looks != getattr(self, "looks_at_members", looks):
             self.posters.clear()
@@ -130,20 +130,24 @@ class Posters:
         return sorted(found, key=Due.order)
 
     def next_due(self, member: Member, after: int) -> int:
-        """The first date later than `after` on which something will be due by any version, 0 for none."""
+        """The first date later than `after` on which something will be due by the version that holds then, 0 for none."""
         found = 0
-        for calendar in self.calendars:
-            day = calendar.next_after(member, after)
-            if day and (found == 0 or day < found):
+        for calendar, begins, ends in self.calendars:
+            day = calendar.next_after(member, max(after, begins - 1))
+            if day and day <= ends and (found == 0 or day < found):
                 found = day
         return found
 
     @property
-    def calendars(self) -> list[Dues]:
-        """What falls due by each version, made when it is first asked for."""
+    def calendars(self) -> list[tuple[Dues, int, int]]:
+        """What falls due by each version, and the first and last date on which it holds; made when it is first asked for."""
         if self._calendars is None:
-            every = [self._member_poster(effective).dues for effective in self.timetable.effective_versions]
-            self._calendars = [calendar for calendar in every if not calendar.empty]
+            timetable = self.timetable
+            self._calendars = [
+                (calendar, begins.toordinal(), ends.toordinal())
+                for effective, begins, ends in zip(timetable.effective_versions, timetable.begins, timetable.ends, strict=True)
+                if not (calendar := self._member_poster(effective).dues).empty
+            ]
         return self._calendars
 
     def _member_poster(self, effective: Versioned) -> MemberPoster:

@@ -9,7 +9,7 @@ In: versions of programs, in the order of their publishing. Out: the effective `
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
@@ -43,6 +43,7 @@ class Timetable:
         self._check_succession()
         self.zone = ZoneInfo(self.versions[0].program.program.time_zone)
         self.begins = sorted({date.min, *(begins(version) for version in self.versions)})
+        self.ends = [*(day - timedelta(days=1) for day in self.begins[1:]), date.max]
         together = [self.in_force(day) for day in self.begins]
         for versions in together:
             if mistakes := check_together(versions):

@@ -152,3 +152,23 @@ award = { fixed = 10 }
     ]
     snapshot, _ = arrived([program], [event_of(line, f"e{number}") for number, line in enumerate(lines)], repeat(1), repeat(False))
     assert {unit: held.balance for unit, held in snapshot.accounts["m1"].items()} == {"points": 20}
+
+
+def test_late_sale_that_is_judged_again_keeps_what_its_member_state_closed() -> None:
+    """`gold` was closed to the sale of 1 March; it stays so when a part of it comes back."""
+    program = REQUALIFIED.replace("[units.points]", """[units.points]
+[tiers]
+window = { months = 3, count = "spend" }
+levels = [{ id = "green", from = 0 }, { id = "gold", from = 10000 }]
+[groups.g]
+stacking = "first"
+[[rules]]
+id = "gold"
+group = "g"
+member = { tier = ["gold"] }
+award = { fixed = 15 }""").replace('id = "steps"', 'id = "steps"\ngroup = "g"')
+    lines = ["sale S9 m1 2026-04-12 bread 5.00", "sale S1 m1 2026-03-01 bread 25.00", "return R1 S1 2026-04-13 1 0.25"]
+    events = [event_of(line, f"e{number}") for number, line in enumerate(lines)]
+    snapshot, again = arrived([program], events, repeat(1), repeat(False))
+    assert units_of(snapshot) == units_of(again) == outcome([tomllib.loads(program)], events).accounts
+    assert snapshot.accounts["m1"]["points"].balance == 3
