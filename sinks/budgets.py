@@ -4,8 +4,9 @@ A rule's budget is one number in Redis. Before a worker judges a batch it *lease
 back what the batch did not use; near a budget's end workers take turns, and each leases all of it. So no award is cut while there are
 points for it.
 
-Delivery: a lease is taken before the ledger is written, so Redis never shows more left than there is; what a dead worker had leased comes
-back when its partition is assigned anew (`restore`), from what the partition's ledger gave. Idempotency key: the partition.
+Delivery: a lease is taken before the ledger is written, so Redis never shows more left than there is. What a dead worker had leased comes
+back when its turn is over, or when its partition is assigned anew (`restore`), from what the partition's ledger gave; a worker that was
+only slow is told that its lease was void, and judges again. Idempotency key: the partition.
 """
 
 import asyncio
@@ -19,7 +20,7 @@ from tillstream.sinks.state import keys
 BUDGETS, TURN = "{b}:budgets", "{b}:turn"
 
 TURN_MS = 5_000
-"""A worker that dies in its turn holds up the others so long; judging a batch takes a hundredth of it."""
+"""A worker that dies in its turn holds up the others so long, then its lease is void; judging a batch takes a hundredth of it."""
 
 TURNS_FROM = 100_000
 """So near to a budget's end workers take turns: above, a quarter of what is left is far more than any one award."""
@@ -68,13 +69,13 @@ class BudgetStore:
             await asyncio.sleep(WAIT_S)
         return Lease(partition, token, dict(zip(budgets, answer[1:], strict=True)), whole=bool(answer[0]))
 
-    async def settle(self, lease: Lease, *, used: bool = True) -> None:
-        """Gives back what a lease did not use; all of it where the batch was not `used`."""
+    async def settle(self, lease: Lease, *, used: bool = True) -> bool:
+        """Gives back what a lease did not use; all of it where the batch was not `used`. False: it is void, and so is what was judged."""
         if not lease.points:
-            return
+            return True
         unused = [(rule_id, points - (lease.used.get(rule_id, 0) if used else 0)) for rule_id, points in lease.points.items()]
-        arguments = [lease.partition, lease.token, *(part for pair in unused for part in pair)]
-        await self.client.fcall("tillstream_settle_budgets", 2, BUDGETS, TURN, *arguments)
+        arguments = [lease.partition, lease.token, int(lease.whole), *(part for pair in unused for part in pair)]
+        return bool(await self.client.fcall("tillstream_settle_budgets", 2, BUDGETS, TURN, *arguments))
 
     async def restore(self, partition: int) -> None:
         """On assignment: what the partition took is what its ledger gave, whatever leases a dead writer left."""

@@ -152,37 +152,70 @@ local function accounts(keys, args)
   return found
 end
 
+-- What a turn holds: token, until (ms since the epoch), partition, and by 'rule:' and the rule's id the points leased. One whose time is
+-- up is void: its points go back. Gives nil where nobody has the turn.
+local function running_turn(budgets, turn)
+  local held = {}
+  local fields = redis.call('HGETALL', turn)
+  if #fields == 0 then return nil end
+  for at = 1, #fields, 2 do held[fields[at]] = fields[at + 1] end
+  local now = redis.call('TIME')
+  if tonumber(held['until']) > now[1] * 1000 + math.floor(now[2] / 1000) then return held end
+  for field, points in pairs(held) do
+    if string.sub(field, 1, 5) == 'rule:' then
+      local back, rule = 0 - tonumber(points), string.sub(field, 6)
+      redis.call('HINCRBY', budgets, rule, back)
+      redis.call('HINCRBY', budgets, rule .. '|' .. held.partition, back)
+    end
+  end
+  redis.call('DEL', turn)
+  return nil
+end
+
 -- Leases budgets for judging one batch: KEYS budgets, turn; ARGV: partition, token, how long a turn lasts in ms, 1 where all is wanted, from
 -- how many points left on workers take turns, then (rule id, budget) pairs. A quarter of what is left goes to whoever asks; near a budget's
--- end, or where all is wanted, everything, and others wait for their turn. Gives 0 where somebody else has the turn, else one lease a rule,
--- 1 in front where the turn was taken. budgets: rule id -> points leased or given, by all; rule id|partition -> of these, by a partition.
+-- end, or where all is wanted, everything, and others wait until the turn is given back. Gives 0 where somebody else has the turn, else one
+-- lease a rule, 1 in front where the turn was taken. budgets: rule id -> points leased or given, by all; rule id|partition -> by one.
 local function lease_budgets(keys, args)
-  local left, near = {}, args[4] == '1'
+  local held = running_turn(keys[1], keys[2])
+  local left, whole, waits = {}, args[4] == '1', false
   for at = 6, #args, 2 do
     local there = math.max(0, tonumber(args[at + 1]) - tonumber(redis.call('HGET', keys[1], args[at]) or '0'))
     left[#left + 1] = there
-    near = near or (there > 0 and there <= tonumber(args[5]))
+    whole = whole or (there > 0 and there <= tonumber(args[5]))
+    waits = waits or (held and tonumber(held['rule:' .. args[at]] or '0') > 0)
   end
-  if near and not redis.call('SET', keys[2], args[2], 'NX', 'PX', args[3]) then return 0 end
-  local answer = {near and 1 or 0}
+  if held and (whole or waits) then return 0 end
+  local answer = {whole and 1 or 0}
   for index, there in ipairs(left) do
-    local leased = near and there or math.floor(there / 4)
+    local leased = whole and there or math.floor(there / 4)
     local rule = args[4 + 2 * index]
     redis.call('HINCRBY', keys[1], rule, leased)
     redis.call('HINCRBY', keys[1], rule .. '|' .. args[1], leased)
+    if whole then redis.call('HSET', keys[2], 'rule:' .. rule, leased) end
     answer[#answer + 1] = leased
+  end
+  if whole then
+    local now = redis.call('TIME')
+    local ends = now[1] * 1000 + math.floor(now[2] / 1000) + tonumber(args[3])
+    redis.call('HSET', keys[2], 'token', args[2], 'until', string.format('%d', ends), 'partition', args[1])
   end
   return answer
 end
 
--- Gives back what a lease did not use, and the turn: KEYS budgets, turn; ARGV: partition, token, then (rule id, points unused) pairs.
+-- Gives back what a lease did not use, and the turn: KEYS budgets, turn; ARGV: partition, token, 1 where it was a turn, then (rule id, points
+-- unused) pairs. Gives 0, and changes nothing, where the turn's time was up and it is void: what was judged on it does not count.
 local function settle_budgets(keys, args)
-  for at = 3, #args, 2 do
+  if args[3] == '1' then
+    local held = running_turn(keys[1], keys[2])
+    if not held or held.token ~= args[2] then return 0 end
+    redis.call('DEL', keys[2])
+  end
+  for at = 4, #args, 2 do
     local back = 0 - tonumber(args[at + 1])  -- A minus in front would make 0 to -0, which HINCRBY refuses.
     redis.call('HINCRBY', keys[1], args[at], back)
     redis.call('HINCRBY', keys[1], args[at] .. '|' .. args[1], back)
   end
-  if redis.call('GET', keys[2]) == args[2] then redis.call('DEL', keys[2]) end
   return 1
 end
 

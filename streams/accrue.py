@@ -105,22 +105,23 @@ class Accrue:
     async def judge(
         self, partition: int, load: Callable[[], Awaitable[Loaded]], batch: Sequence[AnyRouted], until: int | None = None
     ) -> Judged | None:
-        """Steps (1) and (2); None where the partition stands at `until`. Once more, from the beginning, where a lease was short."""
+        """Steps (1) and (2); None where the partition stands at `until`. From the beginning again where a lease was short, or void."""
         self.state.with_members = self.poster.looks_at_members
-        for whole in (False, True):
+        whole = False
+        while True:
             snapshot, standing = await load()
             if until is not None and until <= standing.offset:
                 return None
             ready, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
             await self.groups.join(snapshot, ready)
             await self.load_chronicles(partition, ready, snapshot)
+            told = await self.groups.told(ready)
             lease = await self.budgets.lease(partition, self.poster.budget_limits, whole=whole)
             self.poster.budgets = lease
-            outcomes = self.poster.post(await self.groups.told(ready), snapshot)
-            await self.budgets.settle(lease, used=not lease.short)
-            if not lease.short:
-                break
-        return Judged(snapshot, standing, outcomes, old)
+            outcomes = self.poster.post(told, snapshot)
+            if await self.budgets.settle(lease, used=not lease.short) and not lease.short:
+                return Judged(snapshot, standing, outcomes, old)
+            whole = True
 
     async def load_chronicles(self, partition: int, batch: Sequence[AnyRouted], snapshot: Snapshot) -> None:
         """Completes step (1) for accounts that have an event which came late."""

@@ -17,6 +17,7 @@ from tillstream.sinks.budgets import BUDGETS
 from tillstream.sinks.redis import connect
 from tillstream.streams.rebuild import rebuild
 from tillstream.streams.topics import LEDGER
+from tillstream.verify import Finding, verify
 
 PROGRAM = """
 [program]
@@ -147,7 +148,21 @@ def test_members_live_come_to_what_simulate_says_and_are_rebuilt_equal(here: Sta
     postings = ledger_of(here)
     assert spent_of(postings) == budget_of(here) == 1_234
     assert net_of([entry for posting in postings for entry in entries(posting)]) == net_of(simulated([*events, *ticks]))
+    assert findings(here) == []
     rebuilt_equal(here)
+
+
+def findings(here: Stage) -> list[Finding]:
+    """What `verify` finds wrong, ClickHouse left out."""
+
+    async def look() -> list[Finding]:
+        client = connect(here.config.redis)
+        try:
+            return (await verify(here.config, client, None)).findings
+        finally:
+            await client.aclose()
+
+    return asyncio.run(look())
 
 
 def budget_of(here: Stage) -> int:
