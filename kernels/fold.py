@@ -88,8 +88,7 @@ class Fold:
         return awards
 
     def came_back(self, posting: Posting, sale: Posting, sheet: Sheet, before: Sums, after: Sums) -> Sheet:
-        """A return or void: what the sale's rules stand at then."""
-        self.reach(date.fromisoformat(posting.day))
+        """A return or void: what the sale's rules stand at then. Tiers are not theirs to decide: another version may hold by now."""
         self.counting.came_back(self.member, sale, before, after, voided=posting.kind == "void")
         new = self.sheet_after(sale, sheet, after)
         for rule_id, lines in new.undone.items():

@@ -172,3 +172,16 @@ award = { fixed = 15 }""").replace('id = "steps"', 'id = "steps"\ngroup = "g"')
     snapshot, again = arrived([program], events, repeat(1), repeat(False))
     assert units_of(snapshot) == units_of(again) == outcome([tomllib.loads(program)], events).accounts
     assert snapshot.accounts["m1"]["points"].balance == 3
+
+
+def test_return_decides_no_tier_by_the_version_of_its_sale() -> None:
+    """The window ended under a version without tiers, so nothing was decided; a return of what an older version judged changes that not."""
+    head = '[program]\nid = "club"\ncurrency = "PLN"\ntime_zone = "Europe/Warsaw"\n'
+    rest = '[units.points]\n[[rules]]\nid = "base"\naward = { fixed = 1 }\n'
+    tiers = '[tiers]\nwindow = { months = 3, count = "spend", kind = "calendar" }\nlevels = [{ id = "green", from = 5000 }]\n'
+    programs = [head + rest + tiers, head + "effective_from = 2026-03-19\n" + rest]
+    lines = ["sale S1 m1 2026-03-14 bread 60.00", "tick 2026-04-20", "return R1 S1 2026-04-20 1 50.00"]
+    events = [event_of(line, f"e{number}") for number, line in enumerate(lines)]
+    snapshot, _ = arrived(programs, events, repeat(1), repeat(False))
+    assert {name: member.tier for name, member in snapshot.members.items()} == {"m1": "green"}
+    assert outcome([tomllib.loads(program) for program in programs], events).tiers == {"m1": "green"}

@@ -44,6 +44,12 @@ def window_end(window: dict[str, Any], day: date) -> date:
     return months_after(day, window["months"])
 
 
+def window_of(account: Account, tiers: dict[str, Any], day: date) -> date | None:
+    """The last day of a window that begins on `day`; a level that costs nothing is not looked at again."""
+    costs = {level["id"]: level["from"] for level in tiers["levels"]}
+    return window_end(tiers["window"], day) if costs.get(account.tier or "") else None
+
+
 def risen(account: Account, tiers: dict[str, Any], day: date) -> list[str]:
     """Raises the tier as far as the count reaches; the levels passed on the way, the new one last."""
     start(account, tiers)
@@ -54,7 +60,7 @@ def risen(account: Account, tiers: dict[str, Any], day: date) -> list[str]:
     if not reached or names.index(reached[-1]) <= before:
         return []
     account.tier = reached[-1]
-    account.tier_last = window_end(tiers["window"], day)
+    account.tier_last = window_of(account, tiers, day)
     return reached[before + 1 :]
 
 
@@ -73,4 +79,4 @@ def decide(account: Account, tiers: dict[str, Any], day: date) -> None:
         one_down = ["", *names][names.index(level["id"])]
         account.tier = one_down if downgrade == "one_down" else ["", *reached][-1]
     begun = day if tiers["window"].get("kind") == "calendar" else day - DAY  # So no day is in two windows, and none in neither.
-    account.tier_last = window_end(tiers["window"], begun) if account.tier else None
+    account.tier_last = window_of(account, tiers, begun)
