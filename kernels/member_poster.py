@@ -34,7 +34,7 @@ from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_po
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.tiers import advance
 from tillstream.kernels.watching import Watched
-from tillstream.kernels.writing import behind_entries
+from tillstream.kernels.writing import behind_entries, member_text
 from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Look, Member, Sheet
@@ -205,12 +205,13 @@ class MemberPoster(Poster):
         fold.member.next_due = self.family.next_due(fold.member, max(fold.as_of, fold.member.dues_until))
         changes = fold.budgets.changes()
         budgets = {rule.id: points for rule, points in changes}
-        behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, budgets, step.look)
+        text = member_text(fold.member)
+        behind = behind_entries(earned.run.watched.judged(earned.place), text, budgets, step.look)
         said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
         record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
         snapshot.credit(account_id, step.moved.units.items(), terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
-        snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at)
+        snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at, text)
         snapshot.take(budgets)
         self.take_budgets(changes)
         return record
