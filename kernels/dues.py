@@ -48,20 +48,31 @@ def earliest(dues: list[Due]) -> list[Due]:
     return [due for due in dues if due.day == dues[0].day]
 
 
+class Ends(dict[int, int]):
+    """By date, when the target of its period is judged; remembered, since receipts come by the day."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def __missing__(self, day: int) -> int:
+        found = self[day] = due_day(self.rule, day)
+        return found
+
+
 class Dues:
     """The rules of one program that answer to the calendar."""
 
     def __init__(self, program: Program) -> None:
         self.birthday = [rule.id for rule in program.rules if rule.on == BIRTHDAY]
         self.tiers = program.tiers is not None
-        self.targets = [(rule, counter_of(rule)) for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
+        self.targets = [(rule, counter_of(rule), Ends(rule)) for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
 
     def between(self, member: Member, after: int, until: int) -> list[Due]:
         """What is due later than the date `after`, up to `until`, in order."""
         if until <= after:
             return []
         found = [*self._birthdays(member.profile, after, until)]
-        for rule, counter in self.targets:
+        for rule, counter, _ in self.targets:
             found += self._ends(rule, member.counts.get(counter, {}), after, until)
         if self.tiers and member.window_end and after <= member.window_end < until:
             found.append(Due(date.fromordinal(member.window_end + 1), WINDOW_END, [], 0))
@@ -76,9 +87,9 @@ class Dues:
         """The first date later than `after` on which something will be due, as things stand; 0 for none."""
         after = max(after, member.profile.enrolled_on or 0, 1)
         days = []
-        for rule, counter in self.targets:
+        for _, counter, ends in self.targets:
             for day in reversed(member.counts.get(counter, NOTHING)):  # The dates rise, as events were counted.
-                end = due_day(rule, day)
+                end = ends[day]
                 if end <= after:
                     break
                 days.append(end)

@@ -21,8 +21,10 @@ from libc.stdint cimport int64_t, uint64_t
 from msgspec.json import encode
 
 from tillstream.kernels.rules import VALUES_MAX
+from tillstream.schemas.member_state import Member
 
 cdef dict EMPTY = {}
+cdef object NOBODY = Member().profile
 cdef int64_t INT64_MAX = 0x7FFFFFFFFFFFFFFF
 
 DAYS_MAX = 4_000
@@ -160,7 +162,8 @@ cdef class Looker:
 
     cdef int close_by_who(self, member, uint64_t* closed) except -1:
         profile = member.profile
-        key = encode((member.tier, profile.kind, profile.segments, profile.attributes))
+        # Mostly nobody has enrolled: then the tier says all, and text is no bytes.
+        key = member.tier if profile is NOBODY else encode((member.tier, profile.kind, profile.segments, profile.attributes))
         cdef PyObject* found = PyDict_GetItem(self.known, key)
         cdef bytes words
         cdef Py_ssize_t w

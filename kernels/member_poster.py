@@ -13,25 +13,28 @@ from msgspec import structs
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.counting import day_of
+from tillstream.kernels.crediting_members import credit_members
 from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
-from tillstream.kernels.fold import Fold, Sold, instant_text, midnight, position_at
+from tillstream.kernels.fold import Fold, Position, Sold, copied, instant_text, midnight, position_at
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.lapsing import due_after
 from tillstream.kernels.looking import Looks
 from tillstream.kernels.member_rules import Given, MemberRules
 from tillstream.kernels.moving import Moved
+from tillstream.kernels.plain import PlainSale
 from tillstream.kernels.posted import judged_at, one_of
 from tillstream.kernels.posting import Earned, Poster, check_room, is_plain
 from tillstream.kernels.refold import Refold, Versions, is_late, summed
 from tillstream.kernels.room import Allowance, Budgets
-from tillstream.kernels.routed import AnyRouted, Outcome, Routed
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
+from tillstream.kernels.tiers import advance
 from tillstream.kernels.watching import Watched
-from tillstream.kernels.writing import behind_entries
+from tillstream.kernels.writing import behind_entries, member_text
 from tillstream.schemas.events import SaleEvent, TickEvent
 from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Look, Member, Sheet
@@ -97,13 +100,41 @@ class MemberPoster(Poster):
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
         outcomes: list[Outcome] = []
-        for run in runs([routed for routed in batch if isinstance(routed, Routed)]):
-            if not isinstance(run[0].event, SaleEvent):
-                outcomes += self.post_decoded(run, snapshot)
-                continue
-            for routed, earned in zip(run, self.earn_run(run, snapshot), strict=True):
-                outcomes += self.post_sale(routed, routed.event, earned, snapshot)  # type: ignore[arg-type]
+        for run in runs(batch):
+            if isinstance(run[0], PlainSale):
+                outcomes += self.post_plain(run, snapshot)  # type: ignore[arg-type]
+            elif isinstance(run[0].event, SaleEvent):
+                outcomes += self.post_run(run, snapshot)  # type: ignore[arg-type]
+            else:
+                outcomes += self.post_decoded(run, snapshot)  # type: ignore[arg-type]
         return outcomes
+
+    def post_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[Outcome]:
+        """Sales of accounts that are all different."""
+        for routed, earned in zip(run, self.earn_run(run, snapshot), strict=True):
+            yield from self.post_sale(routed, routed.event, earned, snapshot)  # type: ignore[arg-type]
+
+    def post_plain(self, run: Sequence[PlainSale], snapshot: Snapshot) -> list[Outcome]:
+        """The same of scanned sales; one of which more follows than that it earns is decoded after all."""
+
+        def judge(sale: PlainSale) -> Iterator[Outcome]:
+            return self.post_run([decoded(sale)], snapshot)
+
+        days = [sale.day for sale in run]
+        columns = run[0].batch.part(run[0].place, len(run), days)
+        members = [self.reached(snapshot, sale.account_id, sale.day) for sale in run]
+        looks = self.rules.look(columns, members, days, self.family.budgets)
+        awards = self.rules.award(columns, looks)
+        together = Run(columns, looks, self.rules.counting.watching.over(columns))
+        return credit_members(run, members, awards, together, self, snapshot, as_of_day(snapshot), judge)
+
+    def reached(self, snapshot: Snapshot, account_id: str, day: date) -> Member:
+        """A member's state to move on, at the beginning of a date."""
+        known = snapshot.members.get(account_id)
+        member = Member() if known is None else copied(known)
+        if self.program.tiers is not None:
+            advance(self.program.tiers, member, min(day.toordinal(), as_of_day(snapshot)))
+        return member
 
     def earn_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[MemberEarned]:
         """The kernel's awards for sales of accounts that are all different, each under its member's state."""
@@ -174,12 +205,13 @@ class MemberPoster(Poster):
         fold.member.next_due = self.family.next_due(fold.member, max(fold.as_of, fold.member.dues_until))
         changes = fold.budgets.changes()
         budgets = {rule.id: points for rule, points in changes}
-        behind = behind_entries(earned.run.watched.judged(earned.place), fold.member, budgets, step.look)
+        text = member_text(fold.member)
+        behind = behind_entries(earned.run.watched.judged(earned.place), text, budgets, step.look)
         said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
         record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
         snapshot.credit(account_id, step.moved.units.items(), terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
-        snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at)
+        snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at, text)
         snapshot.take(budgets)
         self.take_budgets(changes)
         return record
@@ -284,17 +316,17 @@ class MemberPoster(Poster):
         for rule, points in changes:
             self.family.budgets.moved(rule, points)
 
-    def in_need_of_chronicles(self, batch: Sequence[Routed], snapshot: Snapshot) -> set[str]:
+    def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
         """The accounts that have an event in the batch which stands before another one of theirs, or may."""
         last = {name: member.last for name, member in snapshot.members.items()}
         found: set[str] = set()
         for routed in batch:
             account_id = routed.account_id
-            if isinstance(routed.event, TickEvent):
+            if isinstance(routed, Routed) and isinstance(routed.event, TickEvent):
                 until = max(as_of_day(snapshot), routed.event.data.date.toordinal())
                 found |= {name for name, member in snapshot.members.items() if self.falls_due_late(member, until)}
             elif account_id is not None:
-                place = instant_text(occurred(routed.event)), routed.key
+                place = position_of(routed)
                 if place < last.get(account_id, FIRST) or routed.key in snapshot.waiting:
                     found.add(account_id)
                 last[account_id] = max(place, last.get(account_id, FIRST))
@@ -399,13 +431,13 @@ class MemberPoster(Poster):
         return MemberEarned(self.rules.award(columns, looks), 0, earned.day, alone, fold)
 
 
-def runs(batch: Sequence[Routed]) -> Iterator[list[Routed]]:
-    """The batch cut into sales of accounts that are all different, and single other events."""
-    run: list[Routed] = []
+def runs(batch: Sequence[AnyRouted]) -> Iterator[list[AnyRouted]]:
+    """The batch cut into sales of accounts that are all different, all decoded or scanned one behind the other, and single other events."""
+    run: list[AnyRouted] = []
     accounts: set[str] = set()
     for routed in batch:
-        is_sale = isinstance(routed.event, SaleEvent)
-        if run and (not is_sale or routed.account_id in accounts):
+        is_sale = isinstance(routed, PlainSale) or isinstance(routed.event, SaleEvent)
+        if run and (not is_sale or routed.account_id in accounts or not follows(run[-1], routed)):
             yield run
             run, accounts = [], set()
         if not is_sale:
@@ -416,6 +448,19 @@ def runs(batch: Sequence[Routed]) -> Iterator[list[Routed]]:
             accounts.add(routed.account_id)
     if run:
         yield run
+
+
+def follows(one: AnyRouted, other: AnyRouted) -> bool:
+    """Whether two sales stand in the same columns: both decoded, or both scanned, one behind the other."""
+    if isinstance(one, PlainSale):
+        return isinstance(other, PlainSale) and other.batch is one.batch and other.place == one.place + 1
+    return isinstance(other, Routed)
+
+
+def position_of(routed: AnyRouted) -> Position:
+    """Where an event that has an account stands among those of it."""
+    instant = routed.instant if isinstance(routed, PlainSale) else instant_text(occurred(routed.event))  # type: ignore[arg-type]
+    return instant, routed.key
 
 
 def came_back(returned: Returned) -> dict[int, tuple[int, int]]:

@@ -11,7 +11,7 @@ pieces of the record, in the order in which msgspec would write the decoded data
 """
 
 from array import array
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from hashlib import sha256
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -20,6 +20,7 @@ from cpython.object cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeASCII, PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint64_t
 
+from tillstream.kernels.columns import Columns as Gathered
 from tillstream.kernels.keys import DIGITS
 from tillstream.kernels.rules import VALUES_MAX
 from tillstream.schemas.events import ROUTED_BYTES_MAX, YEARS, decode
@@ -82,13 +83,15 @@ cdef class Table:
 
 
 cdef class Minute:
-    """One minute with its offset: its local date, and the words of that date and of the local minute of the day."""
+    """One minute with its offset: its local date, the words of that date and of the local minute of the day, and its text in UTC."""
 
     cdef object day
+    cdef str utc
     cdef bytes words
 
-    def __init__(self, day, words):
+    def __init__(self, day, utc, words):
         self.day = day
+        self.utc = utc
         self.words = words
 
 
@@ -101,6 +104,7 @@ cdef class PlainSale:
     cdef readonly object day
     cdef readonly Py_ssize_t place
     cdef readonly PlainSales batch
+    cdef Minute minute
     cdef Span id, source, receipt_id, issued_at
 
     @property
@@ -115,6 +119,18 @@ cdef class PlainSale:
     def issued_on(self):
         """The date of `issued_at`, as the till has it."""
         return date.fromisoformat(PyUnicode_DecodeASCII(self.issued_at.at, 10, NULL))
+
+    @property
+    def instant(self):
+        """When it was, as `fold.instant_text` has it; plain sales are of whole seconds."""
+        return self.minute.utc + PyUnicode_DecodeASCII(self.issued_at.at + 17, 2, NULL) + ".000000"
+
+    @property
+    def occurred_at(self):
+        """The same with the till's offset, as `datetime.isoformat` has it."""
+        if self.issued_at.at[self.issued_at.size - 1] == c"Z":
+            return PyUnicode_DecodeASCII(self.issued_at.at, self.issued_at.size - 1, NULL) + "+00:00"
+        return PyUnicode_DecodeASCII(self.issued_at.at, self.issued_at.size, NULL)
 
     def head(self, bytes day, bytes behind_day):
         """Its ledger record up to its lines, as `writing.SaleWriter` has it."""
@@ -150,7 +166,7 @@ cdef class PlainSale:
 cdef class PlainSales:
     """The columns of the plain sales of one batch, by their `place`, and what the rules give them."""
 
-    cdef Scanner scanner
+    cdef readonly Scanner scanner
     cdef object first, receipt_bits, amount, quantity, line_no, line_bits
     cdef Py_ssize_t sales_n, lines_n
     cdef object awarded
@@ -169,6 +185,21 @@ cdef class PlainSales:
         tender, receipt_bits, line_bits = array("q", bytes(8 * n)), memoryview(self.receipt_bits), memoryview(self.line_bits)
         return [memoryview(self.first)[: n + 1], tender, receipt_bits[: n * words], *by_line, line_bits[: lines * words]]
 
+    def part(self, Py_ssize_t place, Py_ssize_t n, list dates):
+        """The `n` sales from `place` on, of these local dates, as `columns.gather` has them."""
+        cdef Py_ssize_t words = self.scanner.words_n, i
+        if not 0 <= place <= place + n <= self.sales_n:
+            raise IndexError(place)
+        cdef const int64_t[::1] first = self.first
+        cdef Py_ssize_t start = first[place], end = first[place + n]
+        rebased = array("q", bytes(8 * (n + 1)))
+        cdef int64_t[::1] into = rebased
+        for i in range(n + 1):
+            into[i] = first[place + i] - start
+        tender, receipt_bits = array("q", bytes(8 * n)), self.receipt_bits[place * words : (place + n) * words]
+        by_line = [column[start:end] for column in (self.amount, self.quantity, self.line_no)]
+        return Gathered(rebased, tender, receipt_bits, *by_line, self.line_bits[start * words : end * words], dates)
+
     def awards(self, kernel):
         """What `kernel` gives them all; judged once."""
         if self.awarded is None:
@@ -180,7 +211,8 @@ cdef class Scanner:
     """Scans records for one program: `compiled` has its rules, `zone` its dates and hours, `currency` what its sales are in."""
 
     cdef Table skus, categories, brands, kinds, stores
-    cdef object dates, minutes_of_day, zone
+    cdef object dates, minutes_of_day
+    cdef readonly object zone
     cdef dict minutes
     cdef bytes currency
     cdef bint judges_skus
@@ -247,7 +279,7 @@ cdef class Scanner:
         for w in range(self.words_n):
             receipt_bits[w] = words[w] & minute_words[w]
         sale = PlainSale.__new__(PlainSale)
-        sale.raw, sale.day = raw, minute.day
+        sale.raw, sale.day, sale.minute = raw, minute.day, minute
         sale.account_id = PyUnicode_DecodeUTF8(fields.account.at, fields.account.size, NULL)
         sale.id, sale.source, sale.receipt_id, sale.issued_at = fields.id, fields.source, fields.receipt_id, fields.issued_at
         sale.digest = self.digest_of(&fields)
@@ -401,7 +433,8 @@ cdef class Scanner:
         if local.utcoffset().total_seconds() % 60 == 0:
             dates = int.from_bytes(self.dates.words(local.date()), "little")
             minutes = int.from_bytes(self.minutes_of_day.words(local.hour * 60 + local.minute), "little")
-            minute = Minute(local.date(), (dates & minutes).to_bytes(8 * self.words_n, "little"))
+            utc = local.astimezone(UTC).isoformat()[:17]
+            minute = Minute(local.date(), utc, (dates & minutes).to_bytes(8 * self.words_n, "little"))
         self.minutes[text] = minute
         return minute
 

@@ -14,10 +14,10 @@ from tillstream.kernels.keys import occurred
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
 from tillstream.kernels.occasions import profile_terms
-from tillstream.kernels.plain import Scanner
+from tillstream.kernels.plain import PlainSale, Scanner
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.room import Budgets, Table
-from tillstream.kernels.routed import AnyRouted, Outcome, Routed
+from tillstream.kernels.routed import AnyRouted, Outcome, decoded
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import NOTHING, Timetable
 from tillstream.schemas.events import TickEvent
@@ -42,6 +42,7 @@ class Posters:
     def exchange(self, timetable: Timetable) -> None:
         """Judges by another timetable from the next batch on. What is compiled stays, but for the one name that tells no content."""
         self.timetable = timetable
+        self.latest = timetable.effective_versions[-1]
         self._calendars: list[tuple[Dues, int, int]] | None = None
         looks = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
         if looks != getattr(self, "looks_at_members", looks):
@@ -54,14 +55,17 @@ class Posters:
 
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order; the snapshot has everything applied on return."""
-        return [outcome for effective, events in self.split(batch) for outcome in self.poster_of(effective).post(events, snapshot)]
+        outcomes: list[Outcome] = []
+        for effective, events in self.split(batch):
+            self.latest, poster = effective, self.poster_of(effective)
+            outcomes += poster.post([readable(routed, poster) for routed in events], snapshot)
+        return outcomes
 
     def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
         """The accounts of whose earlier events the snapshot must have all before the batch is posted."""
         if not self.looks_at_members:
             return set()
-        decoded = [routed for routed in batch if isinstance(routed, Routed)]
-        return self._member_poster(self.timetable.effective_versions[-1]).in_need_of_chronicles(decoded, snapshot)
+        return self._member_poster(self.latest).in_need_of_chronicles(batch, snapshot)
 
     @property
     def budget_limits(self) -> dict[str, int]:
@@ -71,12 +75,9 @@ class Posters:
 
     @property
     def scanner(self) -> Scanner | None:
-        """What takes plain sales straight from their bytes, where one version judges everything and looks at nothing but receipts."""
-        constant = self.timetable.constant
-        if constant is None or self.looks_at_members:
-            return None
-        poster = self.poster_of(constant)
-        return None if poster.holding_days else poster.scanner
+        """What takes plain sales straight from their bytes, by the version that judged last; what another judges is decoded."""
+        poster = self.poster_of(self.latest)
+        return poster.scanner if self.looks_at_members or not poster.holding_days else None
 
     def split(self, batch: Sequence[AnyRouted]) -> Iterator[tuple[Versioned, Sequence[AnyRouted]]]:
         """The batch in runs that one effective version judges."""
@@ -90,6 +91,8 @@ class Posters:
 
     def day_of(self, routed: AnyRouted) -> date:
         """The local date of an event; of a tick, the date that it brings."""
+        if isinstance(routed, PlainSale) and routed.batch.scanner.zone is self.timetable.zone:
+            return routed.day
         event = routed.event
         return event.data.date if isinstance(event, TickEvent) else occurred(event).astimezone(self.timetable.zone).date()
 
@@ -155,3 +158,10 @@ class Posters:
         if not isinstance(poster, MemberPoster):
             raise TypeError("no version looks at members")
         return poster
+
+
+def readable(routed: AnyRouted, poster: Poster) -> AnyRouted:
+    """The event as its judge can read it: the columns of a sale that was scanned by another version say nothing of this one's rules."""
+    if isinstance(routed, PlainSale) and routed.batch.scanner is not poster.scanner:
+        return decoded(routed)
+    return routed

@@ -23,7 +23,7 @@ from tillstream.kernels.keys import digest_of, occurred
 from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.occasions import Occasions
 from tillstream.kernels.plain import PlainSale, PlainSales, Scanner
-from tillstream.kernels.routed import AnyRouted, Outcome, Routed
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Returned, Snapshot
@@ -105,7 +105,7 @@ class Poster:
         """Sales of one scan; one that is known, waited for or too large is decoded after all."""
 
         def judge(sale: PlainSale) -> list[Outcome]:
-            return self.post_decoded([Routed(sale.event, sale.account_id, sale.offset, sale.raw)], snapshot)
+            return self.post_decoded([decoded(sale)], snapshot)
 
         awards = scanned.awards(self.kernel)
         return credit_plain(sales, awards, self.terms_of, self.writer.behind_day, self.compiled.units, snapshot, judge)

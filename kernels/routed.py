@@ -40,6 +40,11 @@ AnyRouted = Routed | PlainSale
 """A plain sale says the same of itself; only its `event` is decoded anew for whoever asks."""
 
 
+def decoded(sale: PlainSale) -> Routed:
+    """A scanned sale for those who need to see all of it."""
+    return Routed(sale.event, sale.account_id, sale.offset, sale.raw)
+
+
 class Outcome(NamedTuple):
     """What became of one event.
 

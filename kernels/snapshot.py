@@ -28,8 +28,9 @@ class Returned(Struct):
 class Snapshot:
     """Accounts, postings by natural key, what came back of sales, and events that wait for their sale.
 
-    members: the state of accounts' members; sheets: what events' rules stand at, where that is not what their posting gave; chronicles: per
-    account the instants of its events by their keys, for judging them again.
+    members: the state of accounts' members, `member_texts` the same as JSON where its sale's record had to say it; sheets: what rules of
+    events stand at, where that is not what their posting gave; chronicles: per account the instants of its events by their keys, for
+    judging them again.
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
     hold points which expire on it, or are held or pending until then, and may not have held any before; and those for which something is
@@ -45,6 +46,7 @@ class Snapshot:
         self.returned: dict[str, Returned] = {}
         self.waiting: dict[str, dict[str, bytes]] = {}
         self.members: dict[str, Member] = {}
+        self.member_texts: dict[str, bytes] = {}
         self.sheets: dict[str, Sheet] = {}
         self.chronicles: dict[str, dict[str, str]] = {}
         self.groups: Mapping[str, Sequence[str]] = {}
@@ -132,14 +134,17 @@ class Snapshot:
         self.postings[posting_id] = raw
         self.new_postings[posting_id] = day
 
-    def stand(self, account_id: str, member: Member, posting_id: str, occurred_at: str) -> None:
-        """Keeps the state of an account's member behind an event, and when that was."""
+    def stand(self, account_id: str, member: Member, posting_id: str, occurred_at: str, text: bytes | None = None) -> None:
+        """Keeps the state of an account's member behind an event, and when that was; `text` is the state as JSON, if somebody has it."""
         self._keep_member(account_id, member)
+        if text is not None:
+            self.member_texts[account_id] = text
         self.chronicles.setdefault(account_id, {})[posting_id] = occurred_at
         self.new_events.setdefault(account_id, {})[posting_id] = occurred_at
 
     def _keep_member(self, account_id: str, member: Member) -> None:
         self.members[account_id] = member
+        self.member_texts.pop(account_id, None)
         self.changed_members.add(account_id)
         if member.next_due:
             self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)

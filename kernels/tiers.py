@@ -4,6 +4,7 @@ What qualifies is counted apart from what can be spent: `spend`, `visits` or `po
 """
 
 from datetime import date
+from math import inf
 
 from tillstream.kernels.expiry import months_later
 from tillstream.kernels.periods import Span, calendar_months, last_months
@@ -42,6 +43,12 @@ def rise(tiers: Tiers, member: Member, day: date) -> bool:
         return False
     settle_on(tiers, member, place, day)
     return True
+
+
+def next_levels(tiers: Tiers) -> dict[str, float]:
+    """By level, what the next one is reached with; from the highest nothing leads on."""
+    above = [*(level.from_ for level in tiers.levels[1:]), inf]
+    return {level.id: from_ for level, from_ in zip(tiers.levels, above, strict=True)}
 
 
 def settle_on(tiers: Tiers, member: Member, place: int, day: date) -> None:

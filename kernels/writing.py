@@ -53,11 +53,16 @@ class Behind(msgspec.Struct, omit_defaults=True):
     """What a posting of a program that looks at members says behind its entries; the fields of `schemas.ledger.Posting`, in their order."""
 
     judged: msgspec.Raw
-    member: Member
+    member: msgspec.Raw
     budgets: dict[str, int] = {}
     look: Look | None = None
 
 
-def behind_entries(judged: bytes, member: Member, budgets: dict[str, int], look: Look | None) -> bytes:
-    """The end of such a sale's record, for `Awards.record`; `judged` is JSON already."""
-    return b"," + _encode(Behind(msgspec.Raw(judged), member, budgets, look))[1:-1]
+def member_text(member: Member) -> bytes:
+    """A member's state as JSON, the same for its sale's record and for Redis."""
+    return _encode(member)
+
+
+def behind_entries(judged: bytes, member: bytes, budgets: dict[str, int], look: Look | None) -> bytes:
+    """The end of such a sale's record, for `Awards.record`; `judged` and `member` are JSON already."""
+    return b"," + _encode(Behind(msgspec.Raw(judged), msgspec.Raw(member), budgets, look))[1:-1]

@@ -210,6 +210,7 @@ def changes(snapshot: Snapshot) -> bytes:
     accounts = sorted(snapshot.changed_accounts)
     returned = sorted(snapshot.changed_returned)
     waiting = sorted(snapshot.changed_waiting)
+    said = snapshot.member_texts
     days: dict[str, list[str]] = defaultdict(list)
     for key, day in snapshot.new_postings.items():
         days[day].append(key)
@@ -224,7 +225,7 @@ def changes(snapshot: Snapshot) -> bytes:
             *texts([(key, waiting_text(snapshot, key)) for key in waiting]),
             _pack(list(days.items())),
             _pack([(date, sorted(names)) for date, names in snapshot.new_expiries.items()]),
-            *texts([(name, _encode(snapshot.members[name])) for name in sorted(snapshot.changed_members)]),
+            *texts([(name, said.get(name) or _encode(snapshot.members[name])) for name in sorted(snapshot.changed_members)]),
             *texts([(key, _encode(snapshot.sheets[key])) for key in sorted(snapshot.changed_sheets)]),
             _pack([(name, list(chain.from_iterable(events.items()))) for name, events in snapshot.new_events.items()]),
             _pack(list(chain.from_iterable(snapshot.budget_moves.items()))),

@@ -29,8 +29,8 @@ class Groups:
 
     async def join(self, snapshot: Snapshot, batch: Iterable[AnyRouted]) -> None:
         """Lets the snapshot see the other accounts of members that spend in this batch; plain sales do not."""
-        decoded = [routed for routed in batch if isinstance(routed, Routed)]
-        spending = {routed.account_id for routed in decoded if routed.account_id is not None and spends(routed)}
+        spenders = [routed.account_id for routed in batch if isinstance(routed, Routed) and spends(routed)]
+        spending = {account for account in spenders if account is not None}
         if spending:
             registry = await self.registry.of_accounts(spending)
             groups = {account: registry.group_of(account) for account in spending}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -12,13 +13,17 @@ from hypothesis import strategies as st
 from msgspec import Struct
 from msgspec.structs import fields
 
-from tests.strategies import UNSHRUNK, Event, program_text, random_history, random_program, random_sale, repeated
+from tests.member_strategies import random_member_history, random_member_program
+from tests.strategies import FIRST_DAY, UNSHRUNK, Event, program_text, random_history, random_program, random_sale, repeated
 from tillstream.kernels.columns import gather
+from tillstream.kernels.fold import instant_text
 from tillstream.kernels.keys import digest_of, key_of
-from tillstream.kernels.plain import PlainSale
+from tillstream.kernels.plain import PlainSale, Scanner
+from tillstream.kernels.posters import Posters
 from tillstream.kernels.posting import Poster, is_plain
 from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
+from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import ROUTED_BYTES_MAX, SaleEvent, decode
 from tillstream.schemas.program_file import parse_program
 from tillstream.schemas.receipts import Line, Sale
@@ -93,6 +98,7 @@ def assert_says_the_same(poster: Poster, raw: bytes) -> bool:
     *columns, days = gather(poster.compiled, [event.data], poster.zone)
     assert [column.tolist() for column in sale.batch.columns()] == [column.tolist() for column in columns]
     assert [sale.day] == days
+    assert (sale.instant, sale.occurred_at) == (instant_text(event.data.issued_at), event.data.issued_at.isoformat())
     ways: list[tuple[AnyRouted, Snapshot]] = [(sale, Snapshot()), (Routed(event, sale.account_id, OFFSET, raw), Snapshot())]
     (fast, fast_state), (slow, slow_state) = [(said(poster.post([routed], snapshot)), vars(snapshot)) for routed, snapshot in ways]
     assert fast == slow
@@ -178,15 +184,21 @@ def test_zone_whose_offset_had_seconds_is_left_to_decoding() -> None:
     assert not assert_says_the_same(poster, raw.replace(b'"issued_at":"' + issued_at, b'"issued_at":"1971-05-01T10:00:45+00:00'))
 
 
-def routed_both_ways(poster: Poster, events: list[Event], rows: int) -> Iterator[tuple[list[Routed], list[AnyRouted]]]:
+def account_of(event: Event) -> str | None:
+    """The account that `identify` would find."""
+    found: str | None = event["data"].get("member", {}).get("value") or event["data"].get("member_id")
+    return found
+
+
+def routed_both_ways(scanner: Scanner, events: list[Event], rows: int) -> Iterator[tuple[list[Routed], list[AnyRouted]]]:
     """Batches, decoded and scanned."""
     for first in range(0, len(events), rows):
         some = events[first : first + rows]
-        raws = [with_account(orjson.dumps(event), event["data"].get("member", {}).get("value")) for event in some]
+        raws = [with_account(orjson.dumps(event), account_of(event)) for event in some]
         offsets = list(range(first, first + len(raws)))
         typed = [(decode(raw, ROUTED_BYTES_MAX), raw, offset) for raw, offset in zip(raws, offsets, strict=True)]
         decoded = [Routed(event, event.accountid or None, offset, raw) for event, raw, offset in typed]  # type: ignore[arg-type]
-        yield decoded, [sale or event for sale, event in zip(poster.scanner.scan(raws, offsets), decoded, strict=True)]
+        yield decoded, [sale or event for sale, event in zip(scanner.scan(raws, offsets), decoded, strict=True)]
 
 
 @settings(phases=UNSHRUNK, max_examples=150, deadline=None)
@@ -197,9 +209,51 @@ def test_history_scanned_and_decoded_gives_the_same_records_and_state(random: Ra
     events += repeated(random, events)
     random.shuffle(events)
     slow_state, fast_state = Snapshot(), Snapshot()
-    for decoded, scanned_ones in routed_both_ways(poster, events, rows):
+    for decoded, scanned_ones in routed_both_ways(poster.scanner, events, rows):
         assert said(poster.post(scanned_ones, fast_state)) == said(poster.post(decoded, slow_state))
         assert vars(fast_state) == vars(slow_state)
+
+
+@settings(phases=UNSHRUNK, max_examples=150, deadline=None)
+@given(st.randoms(use_true_random=False), st.integers(1, 20))
+def test_history_of_members_scanned_and_decoded_gives_the_same_records_and_state(random: Random, rows: int) -> None:
+    family = Posters(Timetable([parse_program(program_text(random_member_program(random)))]))
+    events = random_member_history(random, 8)
+    events += repeated(random, events)
+    if random.random() < 0.5:
+        events.sort(key=lambda event: str(event["data"].get("issued_at", event["time"])))
+    else:
+        random.shuffle(events)
+    slow_state, fast_state = Snapshot(), Snapshot()
+    for decoded, scanned_ones in routed_both_ways(scanner_of(family), events, rows):
+        assert family.in_need_of_chronicles(scanned_ones, fast_state) == family.in_need_of_chronicles(decoded, slow_state)
+        assert said(family.post(scanned_ones, fast_state)) == said(family.post(decoded, slow_state))
+        assert vars(fast_state) == vars(slow_state)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sales_scanned_for_another_version_are_judged_by_the_version_of_their_day(seed: int) -> None:
+    """A program published between scanning and judging, and one that begins in the middle of a batch."""
+    random = Random(seed)
+    old, new = random_member_program(random), random_member_program(random)
+    new |= {"program": old["program"] | {"effective_from": FIRST_DAY + timedelta(days=10)}, "units": old["units"]}
+    before, after = parse_program(program_text(old)), parse_program(program_text(new))
+    events = random_history(random, 12)
+    slow_state, fast_state = Snapshot(), Snapshot()
+    slow, fast = Posters(Timetable([before, after])), Posters(Timetable([before]))
+    for number, (decoded, scanned_ones) in enumerate(routed_both_ways(scanner_of(fast), events, 5)):
+        if number == 1:
+            fast.exchange(Timetable([before, after]))
+            slow_state, fast_state = Snapshot(), Snapshot()
+        if number:
+            assert said(fast.post(scanned_ones, fast_state)) == said(slow.post(decoded, slow_state))
+            assert vars(fast_state) == vars(slow_state)
+
+
+def scanner_of(family: Posters) -> Scanner:
+    scanner = family.scanner
+    assert scanner is not None
+    return scanner
 
 
 def test_sale_whose_points_do_not_fit_is_refused_either_way() -> None:
