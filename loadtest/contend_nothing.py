@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--kafka", required=True)
     parser.add_argument("--receipts", type=int, required=True)
     arguments = parser.parse_args()
-    asyncio.run(work(Task(arguments.kafka, "", arguments.receipts), arguments.driver))
+    asyncio.run(work(Task(arguments.kafka, "", arguments.receipts, ""), arguments.driver))
 
 
 if __name__ == "__main__":

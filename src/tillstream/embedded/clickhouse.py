@@ -44,8 +44,11 @@ class ClickHouse(Server):
         return [sys.executable, "-P", "-m", "tillstream.embedded.clickhouse", "--port", str(self.port), "--path", data]
 
     def environment(self) -> Mapping[str, str]:
-        """UTC, as ClickHouse's own images have it: times without a zone then mean the same on every machine."""
-        return {"TZ": "UTC", INSTANCE_VARIABLE: self.instance}
+        """UTC, as ClickHouse's own images have it: times without a zone then mean the same on every machine.
+
+        chDB makes a folder of its own while it loads, and leaves it behind when it is stopped meanwhile: inside ours it goes with it.
+        """
+        return {"TZ": "UTC", INSTANCE_VARIABLE: self.instance, "TMPDIR": str(self.folder)}
 
     def answers(self) -> bool:
         """Whether /ping is answered by our process."""
