@@ -130,7 +130,9 @@ def check_named_conditions(program: Program, sale: Sale, member: Member, judgeme
 
 
 def is_next(before: Unmet, after: Unmet) -> bool:
-    """Another attribute, or another exclusive rule."""
+    """Another attribute, or another exclusive rule; and a group chooses among what its rules give after caps (DESIGN.md §5, 4 and 5)."""
+    if before.path.startswith("cap.") and after.path.startswith("group "):
+        return True
     return stage(before) == stage(after) and before != after and before.path.startswith(("member.attributes.", "exclusive"))
 
 
