@@ -14,7 +14,7 @@ from tillstream.simulate import IDENTITY_KEY, Simulation
 
 
 def engine_outcome(programs: list[str], events: list[Event]) -> Outcome:
-    """What `simulate` says. Tiers and budgets it does not tell, so they are left empty."""
+    """What `simulate` says. Budgets it does not tell, so they are left empty."""
     written: list[Entry] = []
     simulation = Simulation(Timetable([parse_program(program) for program in programs]), written.append)
     simulation.run([json.dumps(event).encode() for event in events])
@@ -23,7 +23,8 @@ def engine_outcome(programs: list[str], events: list[Event]) -> Outcome:
     accounts = {names.get(name, name): units for name, units in result["accounts"].items()}
     net = {key: points for key, points in net_of(written, names).items() if points}
     rejected = {f"{place}": problem["code"] for place, problem in enumerate(result["rejected"])}
-    return Outcome(accounts, net, {}, {}, result["duplicates"], result["waiting"], rejected)
+    tiers = {names.get(name, name): tier for name, tier in result.get("tiers", {}).items()}
+    return Outcome(accounts, net, tiers, {}, result["duplicates"], result["waiting"], rejected)
 
 
 def net_of(written: list[Entry], names: dict[str, str]) -> Counter[tuple[str, str, str, int | None, str]]:

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.member_strategies import random_member_history, random_member_program
-from tests.strategies import FIRST_DAY, envelope, post, postings, program_text, repeated
+from tests.strategies import FIRST_DAY, Event, envelope, header, post, postings, program_text, raw_of, repeated
 from tests.test_posting import conserved, rebuilt, state
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.sheets import net, sheet_of_posting
@@ -16,6 +16,7 @@ from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.ledger import Posting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned, parse_program
+from tillstream.simulate import Simulation
 
 
 def posters(*versions: Versioned) -> Posters:
@@ -128,3 +129,22 @@ def test_sale_written_straight_from_columns_has_the_bytes_of_one_written_by_obje
         found.append((records, member_state(family, snapshot), snapshot.new_expiries, snapshot.budget_moves))
     assert found[0] == found[1]
     assert all(encode_record(decode_record(raw)) == raw for raw in found[0][0])
+
+
+def test_simulation_tells_the_level_of_each_account() -> None:
+    levels = [{"id": "green", "from": 0}, {"id": "gold", "from": 5000}]
+    program = {
+        "program": {"id": "levels", "currency": "PLN", "time_zone": "UTC"},
+        "units": {"points": {}},
+        "tiers": {"window": {"months": 12, "count": "spend"}, "levels": levels},
+        "rules": [{"id": "base", "award": {"points": 1, "per_amount": 100}}],
+    }
+    simulation = Simulation(parse_program(program_text(program)))
+    simulation.run(raw_of(sale(number, member, amount)) for number, (member, amount) in enumerate([("m1", 4999), ("m2", 5000)]))
+    assert simulation.result()["tiers"] == {"m1": "green", "m2": "gold"}
+
+
+def sale(number: int, member: str, amount: int) -> Event:
+    line = {"line_no": 1, "sku": "x", "quantity_milli": 1000, "amount": amount}
+    data = header(Random(number), f"S{number}") | {"member": {"scheme": "member", "value": member}, "lines": [line]}
+    return envelope("receipt.sale", f"e{number}", "pos/1", data)

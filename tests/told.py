@@ -14,6 +14,7 @@ def told(there: Outcome) -> dict[str, Any]:
     return {
         "accounts": there.accounts,
         "net": {key: points for key, points in net.items() if points},
+        "tiers": {account: tier for account, tier in there.tiers.items() if tier},
         "codes": Counter(there.rejected.values()),
         "duplicates": there.duplicates,
         "waiting": there.waiting,

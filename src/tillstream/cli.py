@@ -156,7 +156,7 @@ def diff(old: str, new: str, as_json: bool) -> None:
     else:
         for item in found:
             click.echo(item.text)
-        click.echo(f"{len(found)} differences" if found else "no difference")
+        click.echo(f"{len(found)} difference{'s' if len(found) > 1 else ''}" if found else "no difference")
     if found:
         sys.exit(1)
 

@@ -120,11 +120,14 @@ def show_simulation(result: dict[str, Any]) -> None:
     )
     for rejected in result["rejected"][:SHOWN_ACCOUNTS]:
         out.print(f"  event {rejected['index']}: {rejected['code']} at {rejected['path']}: {rejected['message']}")
-    table = Table("account", "unit", "balance", "lots")
+    aside = [name for name in ("pending", "held") if any(there[name] for units in result["accounts"].values() for there in units.values())]
+    table = Table("account", "unit", "balance", *aside, "lots")
     for account_id, units in list(result["accounts"].items())[:SHOWN_ACCOUNTS]:
+        tier = result.get("tiers", {}).get(account_id)
         for unit, there in units.items():
             lots = ", ".join(f"{lot['points']} until {lot['expires_on'] or 'ever'}" for lot in there["lots"])
-            table.add_row(account_id, unit, str(there["balance"]), lots)
+            name = f"{account_id} ({tier})" if tier else account_id
+            table.add_row(name, unit, str(there["balance"]), *(str(there[column]) for column in aside), lots)
     out.print(table)
     if len(result["accounts"]) > SHOWN_ACCOUNTS:
         out.print(f"and {len(result['accounts']) - SHOWN_ACCOUNTS} accounts more; --json has them all")

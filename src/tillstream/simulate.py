@@ -183,7 +183,10 @@ class Simulation:
         self.rejected.append({"index": index, "code": problem.code, "path": problem.path, "message": problem.message})
 
     def result(self) -> dict[str, Any]:
-        """The object that `simulate --json` prints; a group's accounts are one; accounts and units that hold nothing are left out."""
+        """The object that `simulate --json` prints; a group's accounts are one; accounts and units that hold nothing are left out.
+
+        Where there are tiers, `tiers` has the level of each account that is on one.
+        """
         groups: dict[str, list[Units]] = defaultdict(list)
         for account_id, units in self.snapshot.accounts.items():
             groups[self.snapshot.groups.get(account_id, [account_id])[0]].append(units)
@@ -202,7 +205,12 @@ class Simulation:
             "waiting": sum(len(waiting) for waiting in self.snapshot.waiting.values()),
             "rejected": self.rejected,
             "accounts": {account_id: units for account_id, units in accounts.items() if units},
+            **({"tiers": tiers} if (tiers := self.tiers()) else {}),
         }
+
+    def tiers(self) -> dict[str, str]:
+        """The level of each account that has one; of programs without tiers, nothing."""
+        return {account_id: member.tier for account_id, member in sorted(self.snapshot.members.items()) if member.tier}
 
 
 def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[datetime, tuple[int, bytes, Routable]]]:
