@@ -334,7 +334,7 @@ def test_program_diff_tells_differences_in_words_by_its_exit_status(program: str
     (tmp_path / "new.toml").write_text(PROGRAM.replace("points = 1", "points = 2"))
     (tmp_path / "same.toml").write_text("# Another layout.\n" + PROGRAM + "priority = 100\n")
     result = invoke("program", "diff", program, "new.toml")
-    assert (result.exit_code, result.stdout) == (1, "rule base: gives 2 points per 1.00 instead of 1\n1 differences\n")
+    assert (result.exit_code, result.stdout) == (1, "rule base: gives 2 points per 1.00 instead of 1\n1 difference\n")
     result = invoke("program", "diff", "--json", program, "new.toml")
     assert result.exit_code == 1
     found = json.loads(result.stdout)
