@@ -36,7 +36,7 @@ class Merged(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
 
 
 class Unmerged(Struct, frozen=True, kw_only=True, rename={"from_": "from"}):
-    """The data of `member.unmerged`: takes a merge back; what `from` had and got is its own again."""
+    """The data of `member.unmerged`: ends a merge; what `from` had is its own again, what it got meanwhile stays with `into`."""
 
     from_: Identifier
     into: Identifier

@@ -18,6 +18,7 @@ def money(minor: int) -> str:
 def award_words(rule: Rule) -> str:
     """What a rule gives.
 
+    >>> from decimal import Decimal
     >>> from tillstream.schemas.programs import Award
     >>> award_words(Rule(id="base", award=Award(points=Decimal(2), per_amount=100)))
     '2 points per 1.00'
@@ -40,6 +41,7 @@ def award_words(rule: Rule) -> str:
 def value_words(value: Any) -> str:
     """Any value of a program file.
 
+    >>> from datetime import date
     >>> value_words(["sat", "sun"]), value_words({"points": 9, "per": "day"}), value_words(date(2026, 3, 1))
     ('sat, sun', 'points 9, per day', '2026-03-01')
     """
