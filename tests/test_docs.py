@@ -262,7 +262,7 @@ def test_dead_letter_codes_are_all_in_the_runbook() -> None:
 def modules() -> list[str]:
     """All but what runs when it is imported, and what would load chDB into this process."""
     found = {module.name for module in pkgutil.walk_packages(tillstream.__path__, "tillstream.")}
-    for room in ("schemas", "kernels", "streams", "sinks"):  # an editable install keeps them outside of `tillstream.__path__`
+    for room in ("schemas", "kernels", "streams", "sinks", "sources"):  # an editable install keeps them outside of the path
         found |= {module.name for module in pkgutil.walk_packages([str(ROOT / room)], f"tillstream.{room}.")}
     return [name for name in sorted(found) if not name.endswith("__main__") and ".chdb_" not in name]
 
