@@ -32,6 +32,7 @@ cdef void spread_over(
     cdef int64_t whole = 0, left = total
     cdef Py_ssize_t i, best
     cdef int128 product
+    cdef bint rising = True
     for i in range(n):
         whole += weight[i]
     for i in range(n):
@@ -48,6 +49,7 @@ cdef void spread_over(
         left -= part[i]
         scratch[i].line_no = line_no[i]
         scratch[i].place = i
+        rising = rising and (i == 0 or line_no[i] > line_no[i - 1])
     if left == 0:
         return
     if n > PICK_MAX:
@@ -55,6 +57,14 @@ cdef void spread_over(
         for i in range(left):
             part[scratch[i].place] += 1
         return
+    while rising and left > 0:  # Then the first of equals has the lowest number.
+        best = 0
+        for i in range(1, n):
+            if scratch[i].rest > scratch[best].rest:
+                best = i
+        part[best] += 1
+        scratch[best].rest = -1
+        left -= 1
     while left > 0:
         best = -1
         for i in range(n):
