@@ -35,6 +35,9 @@ cdef Py_ssize_t LINE_BYTES_MIN = 40
 cdef Py_ssize_t LABEL_MAX = 256
 # Minutes that are remembered: a year of opening hours. Then they start afresh.
 cdef Py_ssize_t MINUTES_MAX = 300_000
+# Places for values met lately, per table: goods of a busy hour, in 48 kB.
+cdef enum:
+    SLOTS_N = 2048
 cdef Py_ssize_t BYTES_MAX = ROUTED_BYTES_MAX
 cdef Py_ssize_t LINES_N_MAX = LINES_MAX
 cdef int64_t YEAR_FIRST = YEARS.start, YEAR_END = YEARS.stop
@@ -56,12 +59,26 @@ cdef str hexadecimal(const char* at, Py_ssize_t size):
     return sha256(PyBytes_FromStringAndSize(at, size)).hexdigest()[:DIGITS]
 
 
+cdef struct Slot:
+    # A value that was met lately, and its words; what both point to, the table's dictionary owns.
+    const char* at
+    Py_ssize_t size
+    const uint64_t* words
+
+
 cdef class Table:
-    """What `rules.Bits` says of values, by their bytes; the words of a missing value, or of the one that is meant without one, apart."""
+    """What `rules.Bits` says of values, by their bytes; the words of a missing value, or of the one that is meant without one, apart.
+
+    Most values were met a moment ago: they are found in `slots`, a place each by a hash of theirs, and no object is made to ask for them.
+    """
 
     cdef object bits
     cdef dict known
     cdef bytes missing
+    cdef Slot slots[SLOTS_N]
+
+    def __cinit__(self):
+        memset(self.slots, 0, sizeof(self.slots))
 
     def __init__(self, bits, missing):
         self.bits = bits
@@ -69,17 +86,43 @@ cdef class Table:
         self.missing = bits.words(missing)
 
     cdef const uint64_t* words(self, Span* value) except NULL:
+        cdef Slot* slot = &self.slots[place_of(value)]
+        if slot.size != value.size or slot.words == NULL or memcmp(slot.at, value.at, value.size) != 0:
+            self.find(value, slot)
+        return slot.words
+
+    cdef int find(self, Span* value, Slot* slot) except -1:
+        """Puts a value into its slot."""
         cdef bytes raw = PyBytes_FromStringAndSize(value.at, value.size)
-        cdef PyObject* found = PyDict_GetItem(self.known, raw)
-        if found == NULL:
+        if raw not in self.known:
             if len(self.known) >= VALUES_MAX:
                 self.known.clear()
-            self.known[raw] = self.bits.words(raw.decode())
-            found = PyDict_GetItem(self.known, raw)
-        return <const uint64_t*> PyBytes_AS_STRING(<bytes> found)
+                memset(self.slots, 0, sizeof(self.slots))
+            self.known[raw] = (raw, self.bits.words(raw.decode()))
+        raw, words = self.known[raw]
+        slot.at, slot.size, slot.words = PyBytes_AS_STRING(raw), value.size, <const uint64_t*> PyBytes_AS_STRING(<bytes> words)
+        return 0
 
     cdef const uint64_t* words_if(self, Span* value, bint there) except NULL:
         return self.words(value) if there else <const uint64_t*> PyBytes_AS_STRING(self.missing)
+
+
+cdef inline Py_ssize_t place_of(Span* value) noexcept nogil:
+    """Where a value's slot is: FNV-1a over eight bytes at a time."""
+    cdef uint64_t hashed = 0xCBF29CE484222325ULL, word
+    cdef const char* at = value.at
+    cdef Py_ssize_t left = value.size
+    while left >= 8:
+        memcpy(&word, at, 8)
+        hashed = (hashed ^ word) * 0x100000001B3ULL
+        hashed ^= hashed >> 29
+        at += 8
+        left -= 8
+    while left > 0:
+        hashed = (hashed ^ <unsigned char> at[0]) * 0x100000001B3ULL
+        at += 1
+        left -= 1
+    return <Py_ssize_t> ((hashed ^ hashed >> 47) & (SLOTS_N - 1))
 
 
 cdef class Minute:
