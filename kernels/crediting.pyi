@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import date
 
 from tillstream.kernels.award import Awards
@@ -16,3 +16,4 @@ def credit_plain(
     snapshot: Snapshot,
     judge: Callable[[PlainSale], Iterable[Outcome]],
 ) -> list[Outcome]: ...
+def credit(snapshot: Snapshot, account_id: str, points: Collection[tuple[str, int]], expiries: dict[str, str | None]) -> None: ...

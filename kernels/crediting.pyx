@@ -4,6 +4,10 @@ In: `plain.PlainSale`s in the order of their partition, what the kernel gives th
 along. A sale that is not as plain as it looks, since it came before or something waits for it, is left to `judge`, which is Poster's.
 """
 
+from cpython.dict cimport PyDict_GetItem
+from cpython.object cimport PyObject
+
+from tillstream.kernels.holdings import NEVER, Holding
 from tillstream.kernels.routed import Outcome
 from tillstream.schemas.fields import INT64_MAX
 
@@ -21,7 +25,8 @@ def credit_plain(list sales, awards, terms_of, bytes behind_day, list units, sna
         judge: gives the outcomes of a sale that is not as plain as it looks.
     """
     cdef list outcomes = [], status = awards.status, points
-    cdef dict postings = snapshot.postings, waiting = snapshot.waiting
+    cdef dict postings = snapshot.postings, waiting = snapshot.waiting, new_postings = snapshot.new_postings, accounts = snapshot.accounts
+    cdef dict holdings
     day = terms = None
     for sale in sales:
         if sale.day is not day:
@@ -35,14 +40,53 @@ def credit_plain(list sales, awards, terms_of, bytes behind_day, list units, sna
         record, totals = awards.record(sale.place, [sale.head(day_bytes, behind_day)], fragments)
         points = [(units[number], earned) for number, earned in totals]
         account_id = sale.account_id
-        if not fits(snapshot.units(account_id), points):
+        holdings = holdings_of(accounts, account_id)
+        if not fits(holdings, points):
             outcomes.extend(judge(sale))
             continue
-        snapshot.credit(account_id, points, terms.expiries)
-        snapshot.hold(key, terms.text, record)
+        add(snapshot, account_id, holdings, points, terms.expiries)
+        postings[key] = record
+        new_postings[key] = terms.text
         # As Outcome(...) would do it, without the call of a Python function.
         outcomes.append(tuple.__new__(Outcome, (sale, "accepted", (record,), None, False, ())))
     return outcomes
+
+
+def credit(snapshot, str account_id, points, dict expiries):
+    """Adds accruals by unit, with their last days of use, to an account: what `Snapshot.apply` does for the entries of a plain sale."""
+    add(snapshot, account_id, holdings_of(snapshot.accounts, account_id), points, expiries)
+
+
+cdef int add(snapshot, str account_id, dict holdings, points, dict expiries) except -1:
+    cdef dict credits
+    cdef PyObject* found
+    for unit, earned in points:
+        found = PyDict_GetItem(holdings, unit)
+        if found == NULL:
+            holding = holdings[unit] = Holding()
+        else:
+            holding = <object> found
+        expiry = expiries[unit] or NEVER
+        credits = holding.credits
+        found = PyDict_GetItem(credits, expiry)
+        if found == NULL:
+            credits[expiry] = earned
+            snapshot.note_expiry(expiry, account_id)
+        else:
+            credits[expiry] = <object> found + earned
+        holding.balance += earned
+    if points:
+        (<set> snapshot.changed_accounts).add(account_id)
+    return 0
+
+
+cdef dict holdings_of(dict accounts, str account_id):
+    """What an account holds by unit; an unknown one holds nothing."""
+    cdef PyObject* found = PyDict_GetItem(accounts, account_id)
+    if found == NULL:
+        accounts[account_id] = {}
+        found = PyDict_GetItem(accounts, account_id)
+    return <dict> found
 
 
 cdef bint fits(dict holdings, list points):

@@ -5,6 +5,7 @@ under them. Out: an outcome each; the snapshot moves along. A sale from which mo
 MemberPoster's and begins anew: until a sale is certain to be kept, nothing that others see has moved.
 """
 
+from tillstream.kernels.crediting import credit
 from tillstream.kernels.routed import Outcome
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.tiers import counter_of, next_levels, rise
@@ -67,7 +68,7 @@ def credit_members(list sales, list members, awards, run, poster, snapshot, long
         text = member_text(member)
         behind = behind_entries(watched.judged(place), text, budgets, look)
         record, _ = awards.record(place, [sale.head(day_bytes, poster.writer.behind_day)], fragments, behind)
-        snapshot.credit(account_id, moved.units.items(), terms.expiries)
+        credit(snapshot, account_id, moved.units.items(), terms.expiries)
         snapshot.hold(key, terms.text, record)
         snapshot.stand(account_id, member, key, sale.occurred_at, text)
         snapshot.take(budgets)

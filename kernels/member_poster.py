@@ -13,6 +13,7 @@ from msgspec import structs
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.counting import day_of
+from tillstream.kernels.crediting import credit
 from tillstream.kernels.crediting_members import credit_members
 from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
@@ -209,7 +210,7 @@ class MemberPoster(Poster):
         behind = behind_entries(earned.run.watched.judged(earned.place), text, budgets, step.look)
         said = self.writer.values(routed.key.encode(), digest.encode(), account_id, routed.offset, event, terms.text.encode())
         record, _ = earned.awards.record(earned.place, said, terms.fragments, behind)
-        snapshot.credit(account_id, step.moved.units.items(), terms.expiries)
+        credit(snapshot, account_id, step.moved.units.items(), terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
         snapshot.stand(account_id, fold.member, routed.key, step.sold.occurred_at, text)
         snapshot.take(budgets)

@@ -15,7 +15,7 @@ import msgspec
 from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.columns import gather
-from tillstream.kernels.crediting import credit_plain
+from tillstream.kernels.crediting import credit, credit_plain
 from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
 from tillstream.kernels.holdings import Units
@@ -256,7 +256,7 @@ class Poster:
         for number, points in totals:
             unit = self.compiled.units[number]
             check_room(unit, units, points)
-        snapshot.credit(account_id, [(self.compiled.units[number], points) for number, points in totals], terms.expiries)
+        credit(snapshot, account_id, [(self.compiled.units[number], points) for number, points in totals], terms.expiries)
         snapshot.hold(routed.key, terms.text, record)
         return record
 

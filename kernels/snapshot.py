@@ -5,7 +5,7 @@ place only, `Snapshot.record`, which reads nothing but the ledger record: so the
 rebuild end equal (G5).
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 
 from msgspec import Struct
@@ -113,22 +113,6 @@ class Snapshot:
         if record.reverses_posting is not None:
             self._note_returned(record, record.reverses_posting)
 
-    def credit(self, account_id: str, points: Collection[tuple[str, int]], expiries: dict[str, str | None]) -> None:
-        """Adds accruals by unit, with their last days of use: what `_move` does for the entries of a plain sale."""
-        units = self.units(account_id)
-        for unit, earned in points:
-            holding = units.get(unit)
-            if holding is None:
-                holding = units[unit] = Holding()
-            expiry = expiries[unit] or NEVER
-            if expiry not in holding.credits:
-                holding.credits[expiry] = 0
-                self._note_expiry(expiry, account_id)
-            holding.credits[expiry] += earned
-            holding.balance += earned
-        if points:
-            self.changed_accounts.add(account_id)
-
     def hold(self, posting_id: str, day: str, raw: bytes) -> None:
         """Keeps a posting under its local date."""
         self.postings[posting_id] = raw
@@ -147,7 +131,7 @@ class Snapshot:
         self.member_texts.pop(account_id, None)
         self.changed_members.add(account_id)
         if member.next_due:
-            self._note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
+            self.note_expiry(date.fromordinal(member.next_due - 1).isoformat(), account_id)
 
     def take(self, budgets: Mapping[str, int]) -> None:
         """What rules took from their budgets, by id."""
@@ -165,7 +149,8 @@ class Snapshot:
             self.sheets[about] = posting.sheet
             self.changed_sheets.add(about)
 
-    def _note_expiry(self, expiry: str, account_id: str) -> None:
+    def note_expiry(self, expiry: str, account_id: str) -> None:
+        """An account may hold points now that expire on a date."""
         if expiry != NEVER:
             self.new_expiries.setdefault(expiry, set()).add(account_id)
 
@@ -173,9 +158,9 @@ class Snapshot:
         units = self.units(posting.account_id or "")
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
-                self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
+                self.note_expiry(entries.expires_on or NEVER, posting.account_id or "")
             if entries.until is not None and entries.kind == "hold":
-                self._note_expiry(entries.until, posting.account_id or "")
+                self.note_expiry(entries.until, posting.account_id or "")
             move(units, entries)
         if posting.entries:
             self.changed_accounts.add(posting.account_id or "")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.pipeline_harness import history, program
 from tests.redis_servers import RedisServer, redis_server  # noqa: F401
+from tillstream.kernels.crediting import credit
 from tillstream.kernels.holdings import Holding
 from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import sale_key_of
@@ -210,7 +211,7 @@ def test_odd_account_ids_and_their_indexes_come_back_as_they_were(server: RedisS
 def test_expiry_index_knows_what_is_due_and_forgets_what_was_dealt_with(server: RedisServer) -> None:
     def earned(snapshot: Snapshot, name: str, *dates: str) -> Snapshot:
         for date in dates:
-            snapshot.credit(name, [("points", 5)], {"points": date or None})
+            credit(snapshot, name, [("points", 5)], {"points": date or None})
         return snapshot
 
     async def scenario(store: StateStore) -> None:
