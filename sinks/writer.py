@@ -8,6 +8,7 @@ idempotent per session and at least once across a crash: readers tell repeats by
 import asyncio
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -29,6 +30,7 @@ PRODUCER = {
     "partitioner": "murmur2_random",
     # Every append ends with a flush, which waits for nothing; until then waiting only makes batches larger.
     "linger.ms": 100,
+    "compression.type": "lz4",
     # A refused record of the largest size, in base64, with its reason.
     "message.max.bytes": 12 * 1024 * 1024,
     "queue.buffering.max.kbytes": 128 * 1024,
@@ -149,7 +151,8 @@ class Writer:
         return group, None
 
     def _places(self, append: _Append) -> dict[str, int]:
-        return {record.topic: self.last.get((record.topic, record.partition), -1) for record in append.records}
+        written = sorted(set(map(attrgetter("topic", "partition"), append.records)))
+        return {topic: self.last.get((topic, partition), -1) for topic, partition in written}
 
     def _commit(self, group: list[_Append]) -> None:
         """One transaction, or one flush, for the whole group; runs in the writer's thread."""
