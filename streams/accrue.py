@@ -73,20 +73,18 @@ class Accrue:
         self.stats = stats
         self.groups = groups
         self.budgets = budgets
-        self.groups = groups
 
     async def post(self, fetched: Fetched) -> None:
         """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
         routed, letters = decode_routed(fetched.messages, self.poster.scanner)
-        receipts: list[AnyRouted] = []
-        for item in routed:
-            if isinstance(item, Routed) and isinstance(item.event, TickEvent):
-                await self.post_receipts(fetched, receipts, [], item.offset - 1)
-                await self.tick(fetched, item, item.event)
-                receipts = []
-            else:
-                receipts.append(item)
-        await self.post_receipts(fetched, receipts, letters, fetched.messages[-1].offset() or 0)
+        ticks = [place for place, item in enumerate(routed) if isinstance(item, Routed) and isinstance(item.event, TickEvent)]
+        begin = 0
+        for place in ticks:
+            tick: Routed = routed[place]  # type: ignore[assignment]
+            await self.post_receipts(fetched, routed[begin:place], [], tick.offset - 1)
+            await self.tick(fetched, tick, tick.event)  # type: ignore[arg-type]
+            begin = place + 1
+        await self.post_receipts(fetched, routed[begin:], letters, fetched.messages[-1].offset() or 0)
 
     async def post_receipts(self, fetched: Fetched, batch: list[AnyRouted], letters: list[Record], until: int) -> None:
         """All but ticks, up to source offset `until`; nothing where the partition stands there already."""
@@ -99,8 +97,8 @@ class Accrue:
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
-        now_ms = round(time() * 1000)
-        self.stats.count(outcomes, [now_ms - message.timestamp()[1] for message in fetched.messages[: len(batch)]])
+        self.stats.count(outcomes)
+        self.stats.clock(round(time() * 1000), fetched.messages[: len(batch)])
 
     async def judge(
         self, partition: int, load: Callable[[], Awaitable[Loaded]], batch: Sequence[AnyRouted], until: int | None = None
@@ -112,7 +110,7 @@ class Accrue:
             snapshot, standing = await load()
             if until is not None and until <= standing.offset:
                 return None
-            ready, old = split_old((routed for routed in batch if routed.offset > standing.offset), snapshot)
+            ready, old = split_old([routed for routed in batch if routed.offset > standing.offset], snapshot)
             await self.groups.join(snapshot, ready)
             await self.load_chronicles(partition, ready, snapshot)
             told = await self.groups.told(ready)
@@ -196,7 +194,8 @@ def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> Iterator[Reco
         account = outcome.routed.account_id
         key = None if account is None else account.encode()
         for record in outcome.records:
-            yield Record(LEDGER, key, record, partition, 0)
+            # As Record(...) would do it, without the call of a Python function.
+            yield tuple.__new__(Record, (LEDGER, key, record, partition, 0))
 
 
 def followers(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:

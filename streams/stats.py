@@ -3,8 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from math import exp, log
+from operator import attrgetter
 
 import msgspec
+from confluent_kafka import Message
 from msgspec import Struct
 
 from tillstream.kernels.routed import Outcome
@@ -13,6 +15,9 @@ from tillstream.sinks.redis import Redis
 STATS_PREFIX = "tillstream:stats:"
 STATS_KEPT_S = 60
 """A dead worker's figures fade after this."""
+
+CLOCKED_MAX = 100
+"""Latencies taken of a batch: of a larger one those of so many records, evenly chosen, stand for all."""
 
 BUCKETS_PER_E = 20
 """Latency buckets per factor e: a percentile read from them is at most 5 % off."""
@@ -37,12 +42,17 @@ class Stats:
         self.records = 0
         self.buckets: Counter[int] = Counter()
 
-    def count(self, outcomes: Sequence[Outcome], latencies_ms: Iterable[int]) -> None:
-        """Adds one batch; latencies from the till's record to Redis, whole milliseconds."""
-        self.outcomes.update("taken_up" if outcome.waited else outcome.status for outcome in outcomes)
-        self.records += sum(len(outcome.records) for outcome in outcomes)
-        for latency_ms, receipts in Counter(latencies_ms).items():
-            self.buckets[bucket_of(latency_ms)] += receipts
+    def count(self, outcomes: Sequence[Outcome]) -> None:
+        """Adds what became of one batch."""
+        for (waited, status), events in Counter(map(attrgetter("waited", "status"), outcomes)).items():
+            self.outcomes["taken_up" if waited else status] += events
+        self.records += sum(map(len, map(attrgetter("records"), outcomes)))
+
+    def clock(self, now_ms: int, messages: Sequence[Message]) -> None:
+        """Adds one batch's latencies, from a till's record to Redis, in whole milliseconds."""
+        every = len(messages) // CLOCKED_MAX + 1
+        for latency_ms, receipts in Counter(now_ms - message.timestamp()[1] for message in messages[::every]).items():
+            self.buckets[bucket_of(latency_ms)] += every * receipts
 
     async def publish(self, client: Redis, worker: str) -> None:
         """Writes the figures to Redis, where they stay for `STATS_KEPT_S` seconds."""

@@ -4,7 +4,6 @@ Time is the receipts' own, so a replay of an old history keeps as much as a live
 further than tomorrow.
 """
 
-from collections.abc import Iterable
 from datetime import date, timedelta
 
 from tillstream.kernels.keys import occurred
@@ -41,12 +40,11 @@ class Window:
         return gone
 
 
-def split_old(batch: Iterable[AnyRouted], snapshot: Snapshot) -> tuple[list[AnyRouted], list[AnyRouted]]:
+def split_old(batch: list[AnyRouted], snapshot: Snapshot) -> tuple[list[AnyRouted], list[AnyRouted]]:
     """What can be judged, and what history must be asked about first: its sale may be among the postings that were let go.
 
     An event that history was asked about brings what history has; the snapshot takes it.
     """
-    batch = list(batch)
     if snapshot.horizon is None:
         return batch, []
     sales = (routed for routed in batch if isinstance(routed, PlainSale) or not isinstance(routed.event, ReturnEvent | VoidEvent))
