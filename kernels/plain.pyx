@@ -29,113 +29,19 @@ from tillstream.schemas.receipts import LINES_MAX
 include "text.pxi"
 include "scan.pxi"
 include "sale.pxi"
+include "table.pxi"
 
 # The shortest lawful line, with its comma, has more; so a record has no more lines than its bytes by this.
 cdef Py_ssize_t LINE_BYTES_MIN = 40
 cdef Py_ssize_t LABEL_MAX = 256
-# Minutes that are remembered: a year of opening hours. Then they start afresh.
-cdef Py_ssize_t MINUTES_MAX = 300_000
-# Places for values met lately, per table: goods of a busy hour, in 48 kB.
-cdef enum:
-    SLOTS_N = 2048
 cdef Py_ssize_t BYTES_MAX = ROUTED_BYTES_MAX
 cdef Py_ssize_t LINES_N_MAX = LINES_MAX
 cdef int64_t YEAR_FIRST = YEARS.start, YEAR_END = YEARS.stop
 
 
-cdef bint is_text(bytes raw):
-    """Whether the bytes are UTF-8 throughout, also where nobody looks."""
-    if raw.isascii():
-        return True
-    try:
-        raw.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 cdef str hexadecimal(const char* at, Py_ssize_t size):
     """The first half of a text's SHA-256, as keys.py has it."""
     return sha256(PyBytes_FromStringAndSize(at, size)).hexdigest()[:DIGITS]
-
-
-cdef struct Slot:
-    # A value that was met lately, and its words; what both point to, the table's dictionary owns.
-    const char* at
-    Py_ssize_t size
-    const uint64_t* words
-
-
-cdef class Table:
-    """What `rules.Bits` says of values, by their bytes; the words of a missing value, or of the one that is meant without one, apart.
-
-    Most values were met a moment ago: they are found in `slots`, a place each by a hash of theirs, and no object is made to ask for them.
-    """
-
-    cdef object bits
-    cdef dict known
-    cdef bytes missing
-    cdef Slot slots[SLOTS_N]
-
-    def __cinit__(self):
-        memset(self.slots, 0, sizeof(self.slots))
-
-    def __init__(self, bits, missing):
-        self.bits = bits
-        self.known = {}
-        self.missing = bits.words(missing)
-
-    cdef const uint64_t* words(self, Span* value) except NULL:
-        cdef Slot* slot = &self.slots[place_of(value)]
-        if slot.size != value.size or slot.words == NULL or memcmp(slot.at, value.at, value.size) != 0:
-            self.find(value, slot)
-        return slot.words
-
-    cdef int find(self, Span* value, Slot* slot) except -1:
-        """Puts a value into its slot."""
-        cdef bytes raw = PyBytes_FromStringAndSize(value.at, value.size)
-        if raw not in self.known:
-            if len(self.known) >= VALUES_MAX:
-                self.known.clear()
-                memset(self.slots, 0, sizeof(self.slots))
-            self.known[raw] = (raw, self.bits.words(raw.decode()))
-        raw, words = self.known[raw]
-        slot.at, slot.size, slot.words = PyBytes_AS_STRING(raw), value.size, <const uint64_t*> PyBytes_AS_STRING(<bytes> words)
-        return 0
-
-    cdef const uint64_t* words_if(self, Span* value, bint there) except NULL:
-        return self.words(value) if there else <const uint64_t*> PyBytes_AS_STRING(self.missing)
-
-
-cdef inline Py_ssize_t place_of(Span* value) noexcept nogil:
-    """Where a value's slot is: FNV-1a over eight bytes at a time."""
-    cdef uint64_t hashed = 0xCBF29CE484222325ULL, word
-    cdef const char* at = value.at
-    cdef Py_ssize_t left = value.size
-    while left >= 8:
-        memcpy(&word, at, 8)
-        hashed = (hashed ^ word) * 0x100000001B3ULL
-        hashed ^= hashed >> 29
-        at += 8
-        left -= 8
-    while left > 0:
-        hashed = (hashed ^ <unsigned char> at[0]) * 0x100000001B3ULL
-        at += 1
-        left -= 1
-    return <Py_ssize_t> ((hashed ^ hashed >> 47) & (SLOTS_N - 1))
-
-
-cdef class Minute:
-    """One minute with its offset: its local date, the words of that date and of the local minute of the day, and its text in UTC."""
-
-    cdef object day
-    cdef str utc
-    cdef bytes words
-
-    def __init__(self, day, utc, words):
-        self.day = day
-        self.utc = utc
-        self.words = words
 
 
 cdef class PlainSale:
@@ -180,27 +86,27 @@ cdef class PlainSale:
         cdef Text* text = &self.batch.scanner.text
         text.size = 0
         text_room(text, 1024 + 6 * LABEL_MAX + 6 * len(self.account_id) + len(day) + len(behind_day))
-        text_object(text, b'{"type":"ledger.posted","specversion":"1.0","id":"')
+        text_literal(text, b'{"type":"ledger.posted","specversion":"1.0","id":"')
         text_utf8(text, self.key)
-        text_object(text, b'","source":"tillstream/ledger","time":"')
-        text_instant(text, &self.issued_at, b"+00:00")
-        text_object(text, b'","data":{"posting_id":"')
+        text_literal(text, b'","source":"tillstream/ledger","time":"')
+        text_instant(text, &self.issued_at, "+00:00")
+        text_literal(text, b'","data":{"posting_id":"')
         text_utf8(text, self.key)
-        text_object(text, b'","kind":"sale","account_id":"')
+        text_literal(text, b'","kind":"sale","account_id":"')
         text_utf8(text, self.account_id)
-        text_object(text, b'","source":"')
+        text_literal(text, b'","source":"')
         text_span(text, &self.source)
-        text_object(text, b'","event_id":"')
+        text_literal(text, b'","event_id":"')
         text_span(text, &self.id)
-        text_object(text, b'","receipt_id":"')
+        text_literal(text, b'","receipt_id":"')
         text_span(text, &self.receipt_id)
-        text_object(text, b'","digest":"')
+        text_literal(text, b'","digest":"')
         text_utf8(text, self.digest)
-        text_object(text, b'","offset":')
+        text_literal(text, b'","offset":')
         text_integer(text, self.offset)
-        text_object(text, b',"occurred_at":"')
-        text_instant(text, &self.issued_at, b"+00:00")
-        text_object(text, b'","day":"')
+        text_literal(text, b',"occurred_at":"')
+        text_instant(text, &self.issued_at, "+00:00")
+        text_literal(text, b'","day":"')
         text_object(text, day)
         text_object(text, behind_day)
         return PyBytes_FromStringAndSize(text.start, text.size)
@@ -250,86 +156,136 @@ cdef class PlainSales:
         return self.awarded
 
 
+cdef struct Found:
+    # What scanning one record found: its fields, its minute, and where in the scanner's text stands what its digest and its key are made of.
+    Cursor cursor
+    Fields fields
+    PyObject* minute
+    Py_ssize_t digest_from, key_from, key_to
+    bint plain
+
+
 cdef class Scanner:
-    """Scans records for one program: `compiled` has its rules, `zone` its dates and hours, `currency` what its sales are in."""
+    """Scans records for one program, one batch at a time: `compiled` has its rules, `zone` its dates and hours, `currency` what its sales
+    are in.
+    """
 
     cdef Table skus, categories, brands, kinds, stores
-    cdef object dates, minutes_of_day
+    cdef Minutes minutes
     cdef readonly object zone
-    cdef dict minutes
     cdef bytes currency
+    cdef Span wanted_currency
     cdef bint judges_skus
     cdef Py_ssize_t words_n
-    cdef Text text
+    cdef Text text, lines
+    cdef Found* found
+    cdef Py_ssize_t found_room
     cdef int expected[EXPECTED_MAX]
 
     def __cinit__(self):
         memset(self.expected, 0, sizeof(self.expected))
-        self.text.start = NULL
-        self.text.size = self.text.room = 0
+        self.text.start = self.lines.start = NULL
+        self.text.size = self.text.room = self.lines.size = self.lines.room = 0
+        self.found, self.found_room = NULL, 0
 
     def __init__(self, compiled, zone, str currency):
         self.words_n = compiled.words
         self.skus, self.categories, self.brands = Table(compiled.skus, None), Table(compiled.categories, None), Table(compiled.brands, None)
         self.kinds, self.stores = Table(compiled.kinds, "item"), Table(compiled.stores, None)
-        self.dates, self.minutes_of_day, self.zone = compiled.dates, compiled.minutes, zone
+        self.minutes, self.zone = Minutes(compiled, zone), zone
         self.judges_skus = compiled.judges_skus
-        self.minutes = {}
         self.currency = currency.encode()
+        self.wanted_currency.at, self.wanted_currency.size = PyBytes_AS_STRING(self.currency), len(self.currency)
 
     def __dealloc__(self):
         free(self.text.start)
+        free(self.lines.start)
+        free(self.found)
 
     def scan(self, list raws, list offsets):
         """Per record, at its offset, a `PlainSale`; None where it is to be decoded."""
-        cdef Py_ssize_t size = 0, i, n = len(raws)
-        cdef list found = []
-        for raw in raws:
-            size += len(<bytes> raw)
+        cdef Py_ssize_t size = 0, i, place = 0, n = len(raws)
+        cdef list sales = []
+        self.take_room(n)
+        for i in range(n):
+            raw = <bytes> raws[i]
+            self.found[i].cursor.at = PyBytes_AS_STRING(raw)
+            self.found[i].cursor.end = self.found[i].cursor.at + PyBytes_GET_SIZE(raw)
+            size += PyBytes_GET_SIZE(raw)
         cdef PlainSales batch = PlainSales(self, n, size // LINE_BYTES_MIN + 1)
+        if n:
+            self.scan_all(batch, n)
+        for i in range(n):
+            if self.found[i].plain:
+                sales.append(self.sale_of(batch, &self.found[i], place, raws[i], offsets[i]))
+                place += 1
+            else:
+                sales.append(None)
+        return sales
+
+    cdef int take_room(self, Py_ssize_t n) except -1:
+        if n > self.found_room:
+            larger = <Found*> realloc(self.found, n * sizeof(Found))
+            if larger == NULL:
+                raise MemoryError
+            self.found, self.found_room = larger, n
+        return 0
+
+    cdef int scan_all(self, PlainSales batch, Py_ssize_t n) except -1:
+        """Fills the columns and `found`. Once for the whole batch: other threads, the writer above all, go on meanwhile."""
         cdef int64_t[::1] first = batch.first, amount = batch.amount, quantity = batch.quantity, line_no = batch.line_no
         cdef uint64_t[::1] receipt_bits = batch.receipt_bits, line_bits = batch.line_bits
         cdef Columns columns
+        cdef Py_ssize_t i, sales_n = 0
         columns.amount, columns.quantity, columns.line_no, columns.line_bits = &amount[0], &quantity[0], &line_no[0], &line_bits[0]
-        for i in range(n):
-            columns.lines_n = batch.lines_n
-            sale = self.scan_one(<bytes> raws[i], &columns, &receipt_bits[batch.sales_n * self.words_n])
-            found.append(sale)
-            if sale is not None:
-                (<PlainSale> sale).batch, (<PlainSale> sale).place, (<PlainSale> sale).offset = batch, batch.sales_n, offsets[i]
-                batch.sales_n += 1
-                batch.lines_n = columns.lines_n
-                first[batch.sales_n] = batch.lines_n
-        return found
+        self.text.size = 0
+        with nogil:
+            for i in range(n):
+                columns.lines_n = first[sales_n]
+                self.found[i].plain = self.scan_one(&self.found[i], &columns, &receipt_bits[sales_n * self.words_n])
+                if self.found[i].plain:
+                    sales_n += 1
+                    first[sales_n] = columns.lines_n
+        batch.sales_n, batch.lines_n = sales_n, first[sales_n]
+        return 0
 
-    cdef PlainSale scan_one(self, bytes raw, Columns* columns, uint64_t* receipt_bits):
-        """One record; its lines go behind those that are in the columns. None: it is no plain sale, and what was written is nothing."""
-        cdef Cursor cursor
-        cdef Fields fields
-        cdef Minute minute
-        cdef PlainSale sale
-        cdef const uint64_t* words
-        cdef const uint64_t* minute_words
-        cdef Py_ssize_t w
-        cursor.at = PyBytes_AS_STRING(raw)
-        cursor.end = cursor.at + PyBytes_GET_SIZE(raw)
-        if PyBytes_GET_SIZE(raw) > BYTES_MAX or not is_text(raw) or not self.scan_event(&cursor, &fields, columns):
-            return None
-        minute = self.minute_of(&fields.issued_at)
-        if minute is None:
-            return None
-        words, minute_words = self.stores.words(&fields.store), <const uint64_t*> PyBytes_AS_STRING(minute.words)
-        for w in range(self.words_n):
-            receipt_bits[w] = words[w] & minute_words[w]
-        sale = PlainSale.__new__(PlainSale)
-        sale.raw, sale.day, sale.minute = raw, minute.day, minute
+    cdef PlainSale sale_of(self, PlainSales batch, Found* found, Py_ssize_t place, bytes raw, int64_t offset):
+        cdef Fields* fields = &found.fields
+        cdef PlainSale sale = PlainSale.__new__(PlainSale)
+        sale.batch, sale.place, sale.raw, sale.offset = batch, place, raw, offset
+        sale.minute = <Minute> found.minute
+        sale.day = sale.minute.day
         sale.account_id = PyUnicode_DecodeUTF8(fields.account.at, fields.account.size, NULL)
         sale.id, sale.source, sale.receipt_id, sale.issued_at = fields.id, fields.source, fields.receipt_id, fields.issued_at
-        sale.digest = self.digest_of(&fields)
-        sale.key = self.key_of(&fields)
+        sale.digest = hexadecimal(self.text.start + found.digest_from, found.key_from - found.digest_from)
+        sale.key = hexadecimal(self.text.start + found.key_from, found.key_to - found.key_from)
         return sale
 
-    cdef bint scan_event(self, Cursor* cursor, Fields* fields, Columns* columns) except -1:
+    cdef bint scan_one(self, Found* found, Columns* columns, uint64_t* receipt_bits) except -1 nogil:
+        """One record; its lines go behind those that are in the columns. False: it is no plain sale, and what was written is nothing."""
+        cdef Cursor* cursor = &found.cursor
+        cdef Fields* fields = &found.fields
+        cdef MinuteSlot* minute
+        cdef const uint64_t* words
+        cdef Py_ssize_t w, size = cursor.end - cursor.at
+        if size > BYTES_MAX or not is_text(cursor.at, size) or not self.scan_event(cursor, fields, columns):
+            return False
+        minute = self.minutes.slot_of(&fields.issued_at)
+        if minute.words == NULL:
+            return False
+        found.minute = minute.minute
+        words = self.stores.words(&fields.store)
+        for w in range(self.words_n):
+            receipt_bits[w] = words[w] & minute.words[w]
+        text_room(&self.text, 2 * FRONT_MAX + self.lines.size)
+        found.digest_from = self.text.size
+        write_data(&self.text, fields, &self.lines)
+        found.key_from = self.text.size
+        write_key(&self.text, fields)
+        found.key_to = self.text.size
+        return True
+
+    cdef bint scan_event(self, Cursor* cursor, Fields* fields, Columns* columns) except -1 nogil:
         """The envelope, from its first brace to the end of the record."""
         cdef Span name, text
         cdef int seen = 0, field
@@ -368,8 +324,8 @@ cdef class Scanner:
                 break
         return passes(cursor, c"}") and ended(cursor) and seen == EVENT_ALL and is_identifier(&fields.id) and is_identifier(&fields.source)
 
-    cdef bint scan_sale(self, Cursor* cursor, Fields* fields, Columns* columns) except -1:
-        """The data; its lines go into the columns, and their text behind the room for the front."""
+    cdef bint scan_sale(self, Cursor* cursor, Fields* fields, Columns* columns) except -1 nogil:
+        """The data; its lines go into the columns, and their text into `lines`."""
         cdef Span name
         cdef int seen = 0, field
         if not passes(cursor, c"{"):
@@ -401,15 +357,14 @@ cdef class Scanner:
             passes(cursor, c"}") and seen & SALE_ALL == SALE_ALL
             and is_identifier(&fields.receipt_id) and is_identifier(&fields.store) and is_identifier(&fields.register)
             and fields.business_date.size == 10 and is_date(fields.business_date.at) and is_instant(&fields.issued_at)
-            and equals(&fields.currency, PyBytes_AS_STRING(self.currency), PyBytes_GET_SIZE(self.currency))
+            and equals(&fields.currency, self.wanted_currency.at, self.wanted_currency.size)
         )
 
-    cdef bint scan_lines(self, Cursor* cursor, Columns* columns) except -1:
+    cdef bint scan_lines(self, Cursor* cursor, Columns* columns) except -1 nogil:
         cdef Py_ssize_t first = columns.lines_n
-        self.text.size = 0
-        text_room(&self.text, FRONT_MAX + 64 + (cursor.end - cursor.at))
-        self.text.size = FRONT_MAX
-        text_object(&self.text, b'"lines":[')
+        self.lines.size = 0
+        text_room(&self.lines, 64 + (cursor.end - cursor.at))
+        text_literal(&self.lines, b'"lines":[')
         if not passes(cursor, c"["):
             return False
         if not passes(cursor, c"]"):
@@ -421,14 +376,14 @@ cdef class Scanner:
                 columns.lines_n += 1
                 if not passes(cursor, c","):
                     break
-                text_object(&self.text, b",")
+                text_literal(&self.lines, b",")
             if not passes(cursor, c"]"):
                 return False
-        text_object(&self.text, b"]}")
+        text_literal(&self.lines, b"]}")
         return True
 
-    cdef bint scan_line(self, Cursor* cursor, Columns* columns) except -1:
-        """One line: into the columns, and behind the text."""
+    cdef bint scan_line(self, Cursor* cursor, Columns* columns) except -1 nogil:
+        """One line: into the columns, and as text."""
         cdef Line line
         cdef int field, place = 0
         memset(&line, 0, sizeof(Line))
@@ -444,10 +399,10 @@ cdef class Scanner:
         if not passes(cursor, c"}") or line.seen & LINE_ALL != LINE_ALL:
             return False
         self.fill(&columns.line_bits[columns.lines_n * self.words_n], &line)
-        write_line(&self.text, &line)
+        write_line(&self.lines, &line)
         return True
 
-    cdef int fill(self, uint64_t* into, Line* line) except -1:
+    cdef int fill(self, uint64_t* into, Line* line) except -1 nogil:
         """The words of one line."""
         cdef const uint64_t* categories = self.categories.words_if(&line.category, line.seen & CATEGORY)
         cdef const uint64_t* brands = self.brands.words_if(&line.brand, line.seen & BRAND)
@@ -461,72 +416,3 @@ cdef class Scanner:
             for w in range(self.words_n):
                 into[w] &= skus[w]
         return 0
-
-    cdef Minute minute_of(self, Span* instant):
-        """The minute that an instant is in; None where the zone's offset then had seconds, as Liberia's had until 1972."""
-        cdef bytes text = PyBytes_FromStringAndSize(instant.at, 16) + PyBytes_FromStringAndSize(instant.at + 19, instant.size - 19)
-        cdef PyObject* found = PyDict_GetItem(self.minutes, text)
-        if found != NULL:
-            return <object> found
-        if len(self.minutes) >= MINUTES_MAX:
-            self.minutes.clear()
-        known = text.decode()
-        local = datetime.fromisoformat(known[:16] + ":00" + known[16:]).astimezone(self.zone)
-        minute = None
-        if local.utcoffset().total_seconds() % 60 == 0:
-            dates = int.from_bytes(self.dates.words(local.date()), "little")
-            minutes = int.from_bytes(self.minutes_of_day.words(local.hour * 60 + local.minute), "little")
-            utc = local.astimezone(UTC).isoformat()[:17]
-            minute = Minute(local.date(), utc, (dates & minutes).to_bytes(8 * self.words_n, "little"))
-        self.minutes[text] = minute
-        return minute
-
-    cdef str digest_of(self, Fields* fields):
-        """`keys.digest_of`: the front is written to the beginning of the text and then moved in front of the lines."""
-        cdef Text* text = &self.text
-        cdef Py_ssize_t end = text.size, i
-        text.size = 0
-        text_object(text, b'SaleEvent\0{"receipt_id":"')
-        text_span(text, &fields.receipt_id)
-        text_object(text, b'","store_id":"')
-        text_span(text, &fields.store)
-        text_object(text, b'","register_id":"')
-        text_span(text, &fields.register)
-        text_object(text, b'","business_date":"')
-        text_span(text, &fields.business_date)
-        text_object(text, b'","issued_at":"')
-        text_instant(text, &fields.issued_at, b"Z")
-        text_object(text, b'","currency":"')
-        text_span(text, &fields.currency)
-        if fields.member:
-            text_object(text, b'","member":{"scheme":"')
-            text_span(text, &fields.scheme)
-            text_object(text, b'","value":"')
-            text_span(text, &fields.value)
-            text_object(text, b'"},')
-        else:
-            text_object(text, b'",')
-        if fields.tenders_n:
-            text_object(text, b'"tenders":[')
-            for i in range(fields.tenders_n):
-                text_object(text, b'{"type":"')
-                text_span(text, &fields.tender_type[i])
-                text_object(text, b'","amount":')
-                text_span(text, &fields.tender_amount[i])
-                text_object(text, b"},")
-            text.size -= 1
-            text_object(text, b"],")
-        cdef char* start = text.start + FRONT_MAX - text.size
-        memmove(start, text.start, text.size)
-        return hexadecimal(start, text.start + end - start)
-
-    cdef str key_of(self, Fields* fields):
-        """`keys.natural_key` of a sale."""
-        cdef Text* text = &self.text
-        text.size = 0
-        text_object(text, b'receipt\0["')
-        text_span(text, &fields.source)
-        text_object(text, b'","')
-        text_span(text, &fields.receipt_id)
-        text_object(text, b'",false]')
-        return hexadecimal(text.start, text.size)

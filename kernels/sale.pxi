@@ -3,7 +3,7 @@
 
 cdef enum:
     TENDERS_MAX = 8
-    # What is said in front of the lines: ten strings and eight tenders' types of at most 256 characters, and 1,024 for their names.
+    # What a digest's text says besides the lines: ten strings and eight tenders' types of at most 256 characters, and 1,024 for their names.
     FRONT_MAX = 5632
 
 cdef enum:
@@ -274,29 +274,75 @@ cdef bint scan_line_field(Cursor* cursor, int field, Line* line, Columns* column
     return string(cursor, &line.brand) and line.brand.size <= LABEL_MAX
 
 
-cdef void write_line(Text* text, const Line* line) noexcept:
+cdef void write_line(Text* text, const Line* line) noexcept nogil:
     """A line as msgspec writes it: in the order of `receipts.Line`, what is as it would be without the field left out."""
-    text_object(text, b'{"line_no":')
+    text_literal(text, b'{"line_no":')
     text_span(text, &line.line_no)
-    text_object(text, b',"sku":"')
+    text_literal(text, b',"sku":"')
     text_span(text, &line.sku)
-    text_object(text, b'","quantity_milli":')
+    text_literal(text, b'","quantity_milli":')
     text_span(text, &line.quantity)
-    text_object(text, b',"amount":')
+    text_literal(text, b',"amount":')
     text_span(text, &line.amount)
     if line.seen & CATEGORY:
-        text_object(text, b',"category":"')
+        text_literal(text, b',"category":"')
         text_span(text, &line.category)
-        text_object(text, b'"')
+        text_literal(text, b'"')
     if line.seen & BRAND:
-        text_object(text, b',"brand":"')
+        text_literal(text, b',"brand":"')
         text_span(text, &line.brand)
-        text_object(text, b'"')
+        text_literal(text, b'"')
     if line.reduced:
-        text_object(text, b',"discount":')
+        text_literal(text, b',"discount":')
         text_span(text, &line.discount)
     if line.seen & KIND and not equals(&line.kind, b"item", 4):
-        text_object(text, b',"kind":"')
+        text_literal(text, b',"kind":"')
         text_span(text, &line.kind)
-        text_object(text, b'"')
-    text_object(text, b"}")
+        text_literal(text, b'"')
+    text_literal(text, b"}")
+
+
+cdef void write_data(Text* text, const Fields* fields, const Text* lines) noexcept nogil:
+    """What a sale's digest is made of (`keys.digest_of`): its data as msgspec writes it, in the order of `receipts.Sale`."""
+    cdef Py_ssize_t i
+    text_bytes(text, b'SaleEvent\0', 10)
+    text_literal(text, b'{"receipt_id":"')
+    text_span(text, &fields.receipt_id)
+    text_literal(text, b'","store_id":"')
+    text_span(text, &fields.store)
+    text_literal(text, b'","register_id":"')
+    text_span(text, &fields.register)
+    text_literal(text, b'","business_date":"')
+    text_span(text, &fields.business_date)
+    text_literal(text, b'","issued_at":"')
+    text_instant(text, &fields.issued_at, "Z")
+    text_literal(text, b'","currency":"')
+    text_span(text, &fields.currency)
+    text_literal(text, b'",')
+    if fields.member:
+        text_literal(text, b'"member":{"scheme":"')
+        text_span(text, &fields.scheme)
+        text_literal(text, b'","value":"')
+        text_span(text, &fields.value)
+        text_literal(text, b'"},')
+    if fields.tenders_n:
+        text_literal(text, b'"tenders":[')
+        for i in range(fields.tenders_n):
+            text_literal(text, b'{"type":"')
+            text_span(text, &fields.tender_type[i])
+            text_literal(text, b'","amount":')
+            text_span(text, &fields.tender_amount[i])
+            text_literal(text, b"},")
+        text.size -= 1
+        text_literal(text, b"],")
+    text_bytes(text, lines.start, lines.size)
+
+
+cdef void write_key(Text* text, const Fields* fields) noexcept nogil:
+    """What a sale's natural key is made of (`keys.natural_key`)."""
+    text_bytes(text, b'receipt\0', 8)
+    text_literal(text, b'["')
+    text_span(text, &fields.source)
+    text_literal(text, b'","')
+    text_span(text, &fields.receipt_id)
+    text_literal(text, b'",false]')

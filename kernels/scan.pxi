@@ -144,7 +144,7 @@ cdef inline bint is_zero_offset(const Span* instant) noexcept nogil:
     return instant.size == 20 or (two_digits(instant.at + 20) == 0 and two_digits(instant.at + 23) == 0)
 
 
-cdef inline void text_span(Text* text, const Span* span) noexcept:
+cdef inline void text_span(Text* text, const Span* span) noexcept nogil:
     text_bytes(text, span.at, span.size)
 
 
@@ -154,10 +154,10 @@ cdef inline void text_utf8(Text* text, str value) except *:
     text_bytes(text, source, size)
 
 
-cdef inline void text_instant(Text* text, const Span* instant, bytes utc) noexcept:
+cdef inline void text_instant(Text* text, const Span* instant, const char* utc) noexcept nogil:
     """An instant, with `utc` for an offset of nothing."""
     text_bytes(text, instant.at, 19)
     if is_zero_offset(instant):
-        text_object(text, utc)
+        text_literal(text, utc)
     else:
         text_bytes(text, instant.at + 19, instant.size - 19)

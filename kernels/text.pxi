@@ -4,7 +4,7 @@
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 from libc.stdlib cimport free, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, strlen
 
 # The digits of a 64-bit integer and a comma.
 cdef Py_ssize_t INTEGER_MAX = 21
@@ -15,14 +15,15 @@ cdef struct Text:
     Py_ssize_t room
 
 
-cdef int text_room(Text* text, Py_ssize_t more) except -1:
+cdef int text_room(Text* text, Py_ssize_t more) except -1 nogil:
     """Makes room for `more` characters."""
     cdef char* larger
     if text.size + more > text.room:
         text.room = 2 * (text.size + more)
         larger = <char*> realloc(text.start, text.room)
         if larger == NULL:
-            raise MemoryError
+            with gil:
+                raise MemoryError
         text.start = larger
     return 0
 
@@ -60,6 +61,10 @@ cdef inline void text_natural(Text* text, uint64_t value) noexcept nogil:
         at -= 1
         digits[at] = <char> (48 + rest)
     text_bytes(text, digits + at, 20 - at)
+
+
+cdef inline void text_literal(Text* text, const char* literal) noexcept nogil:
+    text_bytes(text, literal, strlen(literal))
 
 
 cdef inline void text_object(Text* text, bytes fragment) noexcept:

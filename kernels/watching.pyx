@@ -115,12 +115,12 @@ cdef class Watched:
         first, last = self.first[place], self.first[place + 1]
         self.text.size = 0
         text_room(&self.text, 64 + (1 + last - first) * words * INTEGER_MAX)
-        text_object(&self.text, b'{"receipt_bits":[')
+        text_literal(&self.text, b'{"receipt_bits":[')
         self.write_words(self.receipt_bits, place * words, (place + 1) * words)
         if last > first:
-            text_object(&self.text, b'],"line_bits":[')
+            text_literal(&self.text, b'],"line_bits":[')
             self.write_words(self.line_bits, first * words, last * words)
-        text_object(&self.text, b"]}")
+        text_literal(&self.text, b"]}")
         return PyBytes_FromStringAndSize(self.text.start, self.text.size)
 
     cdef void write_words(self, const uint64_t[::1] bits, Py_ssize_t at, Py_ssize_t end) noexcept:
