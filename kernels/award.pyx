@@ -19,7 +19,7 @@ and no points: an error, never a wrong number. (The compiler's own overflow chec
 
 from array import array
 
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memset
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -29,6 +29,8 @@ from msgspec.json import encode as encode_json
 include "checked.pxi"
 include "spread.pxi"
 include "text.pxi"
+
+cdef object BEYOND = 2**63
 
 cdef enum:
     OK = 0
@@ -68,6 +70,23 @@ cdef struct Part:
     int32_t place
 
 
+cdef struct Fragment:
+    # The constant bytes of one rule's entries: before its points, and behind its line numbers up to its basis.
+    const char* before
+    Py_ssize_t before_size
+    const char* behind
+    Py_ssize_t behind_size
+
+
+cdef struct Bodies:
+    # What a run of receipts' records say from their lines on, each from at[i] to at[i + 1]; and points by number of unit, units_n a receipt.
+    Py_ssize_t first
+    Py_ssize_t n
+    Text text
+    Py_ssize_t* at
+    int64_t* totals
+
+
 cdef class Spare:
     """The room of the last batch's results, for the next: asking the system for megabytes anew takes longer than filling them."""
 
@@ -94,6 +113,10 @@ cdef class Awards:
     cdef Spare spare
     cdef const int64_t[::1] first, amount, quantity, line_no, unit
     cdef Text text
+    cdef Bodies bodies
+    cdef Fragment* fragments
+    cdef list fragments_of
+    cdef Py_ssize_t units_n
     cdef readonly list status
     cdef readonly Py_ssize_t receipts_n
 
@@ -101,6 +124,8 @@ cdef class Awards:
         self.groups = NULL
         self.parts = NULL
         self.text.start = NULL
+        self.fragments = NULL
+        memset(&self.bodies, 0, sizeof(Bodies))
 
     def __dealloc__(self):
         if self.spare is not None and self.spare.groups == NULL:
@@ -110,6 +135,10 @@ cdef class Awards:
             free(self.groups)
             free(self.parts)
         free(self.text.start)
+        free(self.fragments)
+        free(self.bodies.text.start)
+        free(self.bodies.at)
+        free(self.bodies.totals)
 
     @property
     def parts_count(self):
@@ -129,7 +158,7 @@ cdef class Awards:
         return result
 
     def given(self, Py_ssize_t receipt):
-        """One receipt of `by_receipt`; ask for receipts in rising order."""
+        """One receipt of `by_receipt`."""
         cdef list result = []
         self.seek(receipt)
         while self.next_group < self.groups_n and self.groups[self.next_group].receipt == receipt:
@@ -138,7 +167,10 @@ cdef class Awards:
             self.next_group += 1
         return result
 
-    cdef void seek(self, Py_ssize_t receipt) noexcept:
+    cdef void seek(self, Py_ssize_t receipt) noexcept nogil:
+        """Goes to a receipt's first group; mostly that is the next one."""
+        while self.next_group > 0 and self.groups[self.next_group - 1].receipt >= receipt:
+            self.next_group -= 1
         while self.next_group < self.groups_n and self.groups[self.next_group].receipt < receipt:
             self.next_group += 1
 
@@ -151,7 +183,7 @@ cdef class Awards:
         return group.rule, group.basis, group.award, places, points
 
     def sums(self, Py_ssize_t receipt):
-        """What each rule gives one receipt in all: (rule row, points); ask before the receipt's `given` or `record`."""
+        """What each rule gives one receipt in all: (rule row, points)."""
         cdef list result = []
         cdef Py_ssize_t g, p
         cdef int64_t points
@@ -170,98 +202,150 @@ cdef class Awards:
         """The ledger record of one plain sale, as `schemas.ledger` encodes it (see writing.py), and its points by number of unit.
 
         Args:
-            receipt: its place in the batch; ask for receipts in rising order.
+            receipt: its place in the batch.
             values: what is said in front of its lines: bytes stand as they are, strings become JSON strings, integers digits.
             fragments: per rule row the bytes before its points, and those behind its line numbers up to its basis.
             behind: what is said behind its entries.
+
+        A total that does not fit 64 bits is told as 2**63.
         """
+        cdef Py_ssize_t place, size
+        if fragments is not self.fragments_of or not self.bodies.first <= receipt < self.bodies.first + self.bodies.n:
+            self.write(receipt, 1, fragments)
+        place = receipt - self.bodies.first
+        size = self.bodies.at[place + 1] - self.bodies.at[place]
         self.text.size = 0
         for value in values:
-            if type(value) is bytes:
-                text_room(&self.text, len(<bytes> value))
-                text_object(&self.text, <bytes> value)
-            elif type(value) is str:
-                if not text_string(&self.text, <str> value):
-                    escaped = encode_json(value)
-                    text_room(&self.text, len(<bytes> escaped))
-                    text_object(&self.text, <bytes> escaped)
-            else:
-                text_room(&self.text, INTEGER_MAX)
-                text_integer(&self.text, value)
-        totals = self.write_entries(receipt, fragments)
-        text_room(&self.text, len(behind) + 2)
+            self.write_value(value)
+        text_room(&self.text, size + len(behind) + 2)
+        text_bytes(&self.text, self.bodies.text.start + self.bodies.at[place], size)
         text_object(&self.text, behind)
         text_bytes(&self.text, b"}}", 2)
-        return PyBytes_FromStringAndSize(self.text.start, self.text.size), totals
+        return PyBytes_FromStringAndSize(self.text.start, self.text.size), self.totals_of(place)
 
-    cdef list write_entries(self, Py_ssize_t receipt, list fragments):
-        """The lines and accruals of one receipt; points by number of unit, those without any left out."""
-        cdef Py_ssize_t at = self.first[receipt], end = self.first[receipt + 1], last
-        cdef dict totals = {}
-        cdef Group* group
+    cdef int write_value(self, value) except -1:
+        if type(value) is str:
+            if text_string(&self.text, <str> value):
+                return 0
+            value = encode_json(value)
+        if type(value) is bytes:
+            text_room(&self.text, len(<bytes> value))
+            text_object(&self.text, <bytes> value)
+        else:
+            text_room(&self.text, INTEGER_MAX)
+            text_integer(&self.text, value)
+        return 0
+
+    cdef list totals_of(self, Py_ssize_t place):
+        """Points by number of unit, those without any left out."""
+        cdef list totals = []
+        cdef Py_ssize_t unit
+        cdef int64_t points
+        for unit in range(self.units_n):
+            points = self.bodies.totals[place * self.units_n + unit]
+            if points:
+                totals.append((unit, points if points > 0 else BEYOND))
+        return totals
+
+    def write(self, Py_ssize_t first, Py_ssize_t n, list fragments):
+        """Writes the lines and entries of `n` receipts from `first` on, without the GIL: their `record` then only has to join them.
+
+        Args:
+            fragments: as for `record`, the same object.
+        """
+        cdef Py_ssize_t i
+        if not 0 <= first <= first + n <= self.receipts_n:
+            raise IndexError(first)
+        self.take_fragments(fragments)
+        free(self.bodies.at)
+        free(self.bodies.totals)
+        self.bodies.at = <Py_ssize_t*> calloc(n + 1, sizeof(Py_ssize_t))
+        self.bodies.totals = <int64_t*> calloc(n * self.units_n + 1, sizeof(int64_t))
+        if self.bodies.at == NULL or self.bodies.totals == NULL:
+            raise MemoryError
+        self.bodies.first, self.bodies.n, self.bodies.text.size = first, n, 0
+        with nogil:
+            for i in range(n):
+                self.write_entries(first + i, &self.bodies.totals[i * self.units_n])
+                self.bodies.at[i + 1] = self.bodies.text.size
+
+    cdef int take_fragments(self, list fragments) except -1:
+        """Finds the bytes of the fragments, once for all receipts that have the same."""
+        cdef Py_ssize_t k
         cdef bytes before, behind
+        if fragments is self.fragments_of:
+            return 0
+        free(self.fragments)
+        self.fragments = <Fragment*> calloc(len(fragments) + 1, sizeof(Fragment))
+        if self.fragments == NULL:
+            raise MemoryError
+        for k in range(len(fragments)):
+            before, behind = fragments[k]
+            self.fragments[k].before, self.fragments[k].before_size = PyBytes_AS_STRING(before), len(before)
+            self.fragments[k].behind, self.fragments[k].behind_size = PyBytes_AS_STRING(behind), len(behind)
+        self.fragments_of = fragments
+        return 0
+
+    cdef int write_entries(self, Py_ssize_t receipt, int64_t* totals) except -1 nogil:
+        """The lines and accruals of one receipt; adds its points up by number of unit."""
+        cdef Text* text = &self.bodies.text
+        cdef Py_ssize_t at = self.first[receipt], end = self.first[receipt + 1], last
+        cdef Group* group
+        cdef int64_t* total
         cdef bint some = False
         self.seek(receipt)
         last = self.next_group
         while last < self.groups_n and self.groups[last].receipt == receipt:
             last += 1
-        text_room(&self.text, self.most_text(end - at, self.next_group, last, fragments))
-        self.write_column(b'"line_no":[', &self.line_no[0] if end > at else NULL, at, end)
-        self.write_column(b'],"amount":[', &self.amount[0] if end > at else NULL, at, end)
-        self.write_column(b'],"quantity_milli":[', &self.quantity[0] if end > at else NULL, at, end)
-        text_bytes(&self.text, b'],"entries":[', 13)
+        text_room(text, self.most_text(end - at, self.next_group, last))
+        write_column(text, b'"line_no":[', &self.line_no[0] if end > at else NULL, at, end)
+        write_column(text, b'],"amount":[', &self.amount[0] if end > at else NULL, at, end)
+        write_column(text, b'],"quantity_milli":[', &self.quantity[0] if end > at else NULL, at, end)
+        text_literal(text, b'],"entries":[')
         while self.next_group < last:
             group = &self.groups[self.next_group]
             self.next_group += 1
             if group.part_from < group.part_to:
-                before, behind = fragments[group.rule]
                 if some:
-                    text_bytes(&self.text, b",", 1)
+                    text_bytes(text, b",", 1)
                 some = True
-                unit = self.unit[group.rule]
-                totals[unit] = totals.get(unit, 0) + self.write_group(group, before, behind, at)
-        text_bytes(&self.text, b"]", 1)
-        return list(totals.items())
+                total = &totals[self.unit[group.rule]]
+                total[0] = more(total[0], self.write_group(group, &self.fragments[group.rule], at))
+        text_bytes(text, b"]", 1)
+        return 0
 
-    cdef Py_ssize_t most_text(self, Py_ssize_t lines, Py_ssize_t first, Py_ssize_t last, list fragments) except -1:
+    cdef Py_ssize_t most_text(self, Py_ssize_t lines, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
         """The most characters that lines and entries may need."""
         cdef Py_ssize_t size = 256 + 3 * lines * INTEGER_MAX, g
-        cdef bytes before, behind
+        cdef Fragment* fragment
         for g in range(first, last):
-            before, behind = fragments[self.groups[g].rule]
-            size += len(before) + len(behind) + 64 + 2 * (self.groups[g].part_to - self.groups[g].part_from + 2) * INTEGER_MAX
+            fragment = &self.fragments[self.groups[g].rule]
+            size += fragment.before_size + fragment.behind_size + 64
+            size += 2 * (self.groups[g].part_to - self.groups[g].part_from + 2) * INTEGER_MAX
         return size
 
-    cdef int64_t write_group(self, Group* group, bytes before, bytes behind, Py_ssize_t at):
-        """One object of `entries`; the sum of its points."""
+    cdef int64_t write_group(self, Group* group, const Fragment* fragment, Py_ssize_t at) noexcept nogil:
+        """One object of `entries`; the sum of its points, which is at most its award."""
+        cdef Text* text = &self.bodies.text
         cdef int64_t total = 0
         cdef Py_ssize_t p
-        text_object(&self.text, before)
+        text_bytes(text, fragment.before, fragment.before_size)
         for p in range(group.part_from, group.part_to):
-            text_integer(&self.text, self.parts[p].points)
-            text_bytes(&self.text, b",", 1)
+            text_integer(text, self.parts[p].points)
+            text_bytes(text, b",", 1)
             total += self.parts[p].points
-        self.text.size -= 1
-        text_bytes(&self.text, b'],"line_no":[', 13)
+        text.size -= 1
+        text_literal(text, b'],"line_no":[')
         for p in range(group.part_from, group.part_to):
-            text_integer(&self.text, self.line_no[at + self.parts[p].place])
-            text_bytes(&self.text, b",", 1)
-        self.text.size -= 1
-        text_object(&self.text, behind)
-        text_integer(&self.text, group.basis)
-        text_bytes(&self.text, b',"award":', 9)
-        text_integer(&self.text, group.award)
-        text_bytes(&self.text, b"}", 1)
+            text_integer(text, self.line_no[at + self.parts[p].place])
+            text_bytes(text, b",", 1)
+        text.size -= 1
+        text_bytes(text, fragment.behind, fragment.behind_size)
+        text_integer(text, group.basis)
+        text_literal(text, b',"award":')
+        text_integer(text, group.award)
+        text_bytes(text, b"}", 1)
         return total
-
-    cdef void write_column(self, bytes name, const int64_t* column, Py_ssize_t at, Py_ssize_t end):
-        cdef Py_ssize_t i
-        text_object(&self.text, name)
-        for i in range(at, end):
-            text_integer(&self.text, column[i])
-            text_bytes(&self.text, b",", 1)
-        if end > at:
-            self.text.size -= 1
 
     cdef void take(self, Spare spare) noexcept:
         """Begins with the room that an earlier batch left."""
@@ -301,6 +385,21 @@ cdef class Awards:
         return OK
 
 
+cdef inline int64_t more(int64_t total, int64_t points) noexcept nogil:
+    """A total of points; negative where it does not fit 64 bits."""
+    return -1 if total < 0 or points > INT64_MAX - total else total + points
+
+
+cdef void write_column(Text* text, const char* name, const int64_t* column, Py_ssize_t at, Py_ssize_t end) noexcept nogil:
+    cdef Py_ssize_t i
+    text_literal(text, name)
+    for i in range(at, end):
+        text_integer(text, column[i])
+        text_bytes(text, b",", 1)
+    if end > at:
+        text.size -= 1
+
+
 cdef struct Receipt:
     # One receipt as the rules see it, and the scratch room that judging it takes.
     Py_ssize_t n
@@ -330,6 +429,7 @@ cdef class Kernel:
     cdef const int64_t[::1] min_amount, min_positions, lines_min_amount, lines_min_quantity, steps_first, steps_count
     cdef const int64_t[::1] step_min, step_points, unit, room_of
     cdef readonly Py_ssize_t rooms_n
+    cdef Py_ssize_t units_n
     cdef Spare spare
     cdef int64_t[::1] best_award
     cdef Py_ssize_t[::1] best_group
@@ -346,6 +446,7 @@ cdef class Kernel:
         self.min_positions, self.lines_min_amount = columns["min_positions"], columns["lines_min_amount"]
         self.lines_min_quantity = columns["lines_min_quantity"]
         self.unit, self.room_of, self.rooms_n = columns["unit"], columns["room"], len(compiled.rooms)
+        self.units_n = len(compiled.units)
         self.steps_first, self.steps_count = columns["steps_first"], columns["steps_count"]
         self.step_min = compiled.step_min if len(compiled.step_min) else array("q", [0])
         self.step_points = compiled.step_points if len(compiled.step_points) else array("q", [0])
@@ -386,7 +487,7 @@ cdef class Kernel:
         longest = self.check(first, tender, receipt_bits, amount, quantity, line_no, line_bits)
         if room is not None and room.shape[0] != n * self.rooms_n:
             raise ValueError("room: length does not fit `first`")
-        awards.receipts_n = n
+        awards.receipts_n, awards.units_n = n, self.units_n
         awards.take(self.spare)
         awards.first, awards.amount, awards.quantity, awards.line_no, awards.unit = first, amount, quantity, line_no, self.unit
         judged = array("i", bytes(4 * n))

@@ -9,6 +9,7 @@ from cpython.object cimport PyObject
 
 from tillstream.kernels.holdings import NEVER, Holding
 from tillstream.kernels.routed import Outcome
+from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.schemas.fields import INT64_MAX
 
 cdef object BALANCE_MAX = INT64_MAX
@@ -27,12 +28,15 @@ def credit_plain(list sales, awards, terms_of, bytes behind_day, list units, sna
     cdef list outcomes = [], status = awards.status, points
     cdef dict postings = snapshot.postings, waiting = snapshot.waiting, new_postings = snapshot.new_postings, accounts = snapshot.accounts
     cdef dict holdings
+    cdef Py_ssize_t i
     day = terms = None
-    for sale in sales:
+    for i in range(len(sales)):
+        sale = sales[i]
         if sale.day is not day:
             day = sale.day
             terms = terms_of(day)
             day_bytes, fragments = terms.text.encode(), terms.fragments
+            awards.write(sale.place, last_of_day(sales, i, day) + 1 - sale.place, fragments)
         key = sale.key
         if key in postings or key in waiting or status[sale.place] or terms.expired(snapshot.as_of):
             outcomes.extend(judge(sale))
@@ -50,6 +54,13 @@ def credit_plain(list sales, awards, terms_of, bytes behind_day, list units, sna
         # As Outcome(...) would do it, without the call of a Python function.
         outcomes.append(tuple.__new__(Outcome, (sale, "accepted", (record,), None, False, ())))
     return outcomes
+
+
+cdef Py_ssize_t last_of_day(list sales, Py_ssize_t i, day):
+    """The place of the last sale of the run of one day that begins at `i`."""
+    while i + 1 < len(sales) and sales[i + 1].day is day:
+        i += 1
+    return sales[i].place
 
 
 def credit(snapshot, str account_id, points, dict expiries):
@@ -90,9 +101,13 @@ cdef dict holdings_of(dict accounts, str account_id):
 
 
 cdef bint fits(dict holdings, list points):
-    """Whether the balances stay within 64 bits."""
+    """Whether the balances stay within 64 bits, also with all that is pending and held."""
     for unit, earned in points:
         holding = holdings.get(unit)
-        if holding is not None and holding.balance + earned > BALANCE_MAX:
+        if holding is not None:
+            earned = earned + holding.balance
+            if holding.pending or holding.holds:
+                earned = earned + max(0, pending_points(holding) + held_points(holding))
+        if earned > BALANCE_MAX:
             return False
     return True

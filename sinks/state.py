@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from tillstream.kernels.holdings import Units
+from tillstream.kernels.packing import texts
 from tillstream.kernels.routed import AnyRouted
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.schemas.member_state import Member, Sheet
@@ -231,18 +232,6 @@ def changes(snapshot: Snapshot) -> bytes:
             _pack(list(chain.from_iterable(snapshot.budget_moves.items()))),
         ]
     )
-
-
-def texts(pairs: Sequence[tuple[str, bytes]]) -> Iterator[bytes]:
-    """A MessagePack list of names and texts in turn, in pieces: a text is UTF-8 already and is copied once, by whoever joins them.
-
-    >>> msgspec.msgpack.decode(b"".join(texts([("a", b"x"), ("b", b"")])))
-    ['a', 'x', 'b', '']
-    """
-    yield b"\xdd" + (2 * len(pairs)).to_bytes(4)
-    for name, text in pairs:
-        yield _pack(name) + b"\xdb" + len(text).to_bytes(4)
-        yield text
 
 
 def waiting_text(snapshot: Snapshot, key: str) -> bytes:
