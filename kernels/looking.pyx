@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.dict cimport PyDict_GetItem, PyDict_Next
+from cpython.long cimport PyLong_AsLongLongAndOverflow
 from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint64_t
 
@@ -212,12 +213,11 @@ cdef inline int64_t added(int64_t sum, int64_t more) noexcept:
     return INT64_MAX if more > 0 and sum > INT64_MAX - more else sum + more
 
 
-cdef inline int64_t counted(count) except? -1:
+cdef inline int64_t counted(PyObject* count) except? -1:
     """A count of 64 bits; beyond them, the most that they hold."""
-    try:
-        return <int64_t> count
-    except OverflowError:
-        return INT64_MAX
+    cdef int beyond
+    cdef int64_t value = PyLong_AsLongLongAndOverflow(<object> count, &beyond)
+    return value if beyond == 0 else INT64_MAX
 
 
 cdef int sums_over(dict counts, const int64_t* spans, Py_ssize_t n, int64_t* sums) except -1:
@@ -230,7 +230,7 @@ cdef int sums_over(dict counts, const int64_t* spans, Py_ssize_t n, int64_t* sum
         sums[j] = 0
     while PyDict_Next(counts, &place, &day, &count):
         date = <int64_t> <object> day
-        more = counted(<object> count)
+        more = counted(count)
         for j in range(n):
             if spans[2 * j] <= date <= spans[2 * j + 1]:
                 sums[j] = added(sums[j], more)
