@@ -638,19 +638,26 @@ cdef class Kernel:
 
     cdef Py_ssize_t choose(self, Receipt* receipt, Py_ssize_t k, int64_t* basis) noexcept nogil:
         """Gathers the eligible lines of rule k: their places, weights and numbers. 0 where they do not come to the rule's minima."""
-        cdef Py_ssize_t i, chosen = 0, word = k >> 6
+        cdef Py_ssize_t i, chosen = 0, n = receipt.n, words = self.words
         cdef int shift = k & 63
-        cdef int64_t amount = 0, quantity = 0
+        cdef int64_t amount = 0, quantity = 0, sum_ = 0, bit
         cdef const int64_t* net = receipt.amount if self.gross[k] else receipt.net
-        for i in range(receipt.n):
-            if (receipt.line_bits[i * self.words + word] >> shift) & 1:
-                receipt.place[chosen] = <int32_t> i
-                receipt.weight[chosen] = net[i]
-                receipt.number[chosen] = receipt.line_no[i]
-                basis[0] += net[i]
-                amount += receipt.amount[i]
-                quantity += receipt.quantity[i]
-                chosen += 1
+        cdef const int64_t* gross = receipt.amount
+        cdef const int64_t* quantities = receipt.quantity
+        cdef const int64_t* numbers = receipt.line_no
+        cdef const uint64_t* bits = receipt.line_bits + (k >> 6)
+        cdef int32_t* place = receipt.place
+        cdef int64_t* weight = receipt.weight
+        cdef int64_t* number = receipt.number
+        # Without a branch: which lines a rule leaves open is not to be guessed. What is written for one that it closes, the next overwrites.
+        for i in range(n):
+            bit = (bits[i * words] >> shift) & 1
+            place[chosen], weight[chosen], number[chosen] = <int32_t> i, net[i], numbers[i]
+            sum_ += net[i] & -bit
+            amount += gross[i] & -bit
+            quantity += quantities[i] & -bit
+            chosen += bit
+        basis[0] = sum_
         if amount < self.lines_min_amount[k] or quantity < self.lines_min_quantity[k]:
             return 0
         return chosen

@@ -47,24 +47,20 @@ cdef void spread_over(
             part[i] = <int64_t> (product / <int128> whole)
             scratch[i].rest = <int64_t> (product - <int128> part[i] * <int128> whole)
         left -= part[i]
-        scratch[i].line_no = line_no[i]
-        scratch[i].place = i
         rising = rising and (i == 0 or line_no[i] > line_no[i - 1])
     if left == 0:
         return
+    if rising and n <= PICK_MAX:
+        pick(left, n, part, scratch)
+        return
+    for i in range(n):
+        scratch[i].line_no = line_no[i]
+        scratch[i].place = i
     if n > PICK_MAX:
         qsort(scratch, n, sizeof(Remainder), by_remainder)
         for i in range(left):
             part[scratch[i].place] += 1
         return
-    while rising and left > 0:  # Then the first of equals has the lowest number.
-        best = 0
-        for i in range(1, n):
-            if scratch[i].rest > scratch[best].rest:
-                best = i
-        part[best] += 1
-        scratch[best].rest = -1
-        left -= 1
     while left > 0:
         best = -1
         for i in range(n):
@@ -73,3 +69,29 @@ cdef void spread_over(
         part[best] += 1
         scratch[best].place = -1
         left -= 1
+
+
+cdef inline void pick(int64_t left, Py_ssize_t n, int64_t* part, Remainder* scratch) noexcept nogil:
+    """One more each to the `left` largest remainders, of lines in the order of their numbers: whichever is less work, from above or below."""
+    cdef Py_ssize_t i, found
+    cdef int64_t rest
+    if 2 * left <= n:
+        while left > 0:
+            found, rest = 0, -1
+            for i in range(n):
+                if scratch[i].rest > rest:
+                    found, rest = i, scratch[i].rest
+            part[found] += 1
+            scratch[found].rest = -1
+            left -= 1
+        return
+    for i in range(n):
+        part[i] += 1
+    while left < n:
+        found, rest = 0, INT64_MAX
+        for i in range(n):
+            if scratch[i].rest <= rest:
+                found, rest = i, scratch[i].rest
+        part[found] -= 1
+        scratch[found].rest = INT64_MAX
+        left += 1
