@@ -266,3 +266,22 @@ def test_sale_whose_points_do_not_fit_is_refused_either_way() -> None:
     assert said(fast) == said(poster.post(decoded, slow_state))
     assert [outcome.status for outcome in fast] == ["accepted", "refused"]
     assert vars(fast_state) == vars(slow_state)
+
+
+def test_sale_whose_rules_together_give_more_than_fits_is_refused_either_way() -> None:
+    rule = '[[rules]]\nid="%s"\naward={fixed=5000000000000000000}\n'
+    text = '[program]\nid="big"\ncurrency="PLN"\ntime_zone="UTC"\n[units.points]\n' + rule % "a" + rule % "b"
+    poster = Poster(parse_program(text))
+    raw = with_account(next(fixed_size(1, seed=2, lines=1)), "m1")
+    fast = poster.post([sale for sale in poster.scanner.scan([raw], [0]) if sale is not None], Snapshot())
+    assert said(fast) == said(poster.post([Routed(decode(raw), "m1", 0, raw)], Snapshot()))  # type: ignore[arg-type]
+    assert [outcome.status for outcome in fast] == ["refused"]
+
+
+def test_batch_that_is_judged_again_says_the_same(poster: Poster) -> None:
+    """As after a writer that was fenced: what was scanned and awarded stands, the state is read anew."""
+    raws = [with_account(orjson.dumps(event), "m1") for event in receipts(200, 5)]
+    sales = [sale for sale in poster.scanner.scan(raws, list(range(len(raws)))) if sale is not None]
+    assert said(poster.post(sales, Snapshot())) == said(poster.post(sales, Snapshot()))
+    some = sales[: len(sales) // 2 : 3]
+    assert said(poster.post(some, Snapshot())) == said(poster.post(sales, Snapshot()))[: len(sales) // 2 : 3]
