@@ -255,7 +255,7 @@ def test_program_that_is_published_is_quoted_by_at_once(gateway: Place) -> None:
     while gateway.post("/v1/quote", basket).body["earns"]["points"] == 41:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    assert gateway.post("/v1/quote", basket).body["earns"]["points"] == 50 + 32
+    assert gateway.post("/v1/quote", basket).body["earns"]["points"] == 50 + 31
     assert gateway.post("/v1/quote", data).body["earns"]["points"] == 41
 
 
