@@ -7,12 +7,11 @@ again.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 
 from confluent_kafka import KafkaException
 from msgspec import Struct
 
-from tillstream.gateway.inbox import Inbox
+from tillstream.gateway.inbox import LISTEN_S, Inbox
 from tillstream.gateway.metrics import Metrics
 from tillstream.gateway.producer import KafkaEvents
 from tillstream.gateway.standing import Standings
@@ -80,10 +79,10 @@ class Gateway:
 
     async def stop(self) -> None:
         """Ends what runs, then closes the connections."""
+        self.inbox.stop()
         for task in self.tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.wait(self.tasks, timeout=2 * LISTEN_S)
         await self.events.stop()
         self.programs.stop()
         await self.redis.aclose()
