@@ -1,4 +1,4 @@
-"""Imports run one way: schemas, kernels, sinks, streams, then the command line (DESIGN.md §2)."""
+"""Imports run one way: schemas, kernels, sinks, streams, gateway, then the command line (DESIGN.md §2)."""
 
 import ast
 import re
@@ -15,6 +15,7 @@ ALLOWED = {
     "sources": {"schemas", "sources"},
     "sinks": {"schemas", "kernels", "sinks"},
     "streams": {"schemas", "kernels", "sinks", "streams"},
+    "gateway": {"schemas", "kernels", "sinks", "streams", "gateway"},
 }
 PURE = {"schemas", "kernels"}
 IMPURE = {
