@@ -11,6 +11,7 @@ from datetime import date
 from msgspec import Struct
 
 from tillstream.kernels.holdings import NEVER, Holding, Units, sum_of
+from tillstream.kernels.kin import ALONE, Kin
 from tillstream.kernels.set_aside import note_hold, note_pending
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
 from tillstream.schemas.member_state import Member, Sheet
@@ -70,7 +71,32 @@ class Snapshot:
         group = self.groups.get(account_id)
         if group is None:
             return self.units(account_id)
-        return sum_of(self.accounts[name] if name in self.accounts else self.alias_units.get(name, {}) for name in group)
+        return sum_of(map(self.held, group))
+
+    def held(self, account_id: str) -> Units:
+        """What an account holds, in whatever partition; for a look only."""
+        found = self.accounts.get(account_id)
+        return self.alias_units.get(account_id, {}) if found is None else found
+
+    def kin(self, account_id: str) -> Kin:
+        """What the other accounts of an account's group hold, for a look only."""
+        group = self.groups.get(account_id)
+        if group is None:
+            return ALONE
+        place = group.index(account_id)
+        before, behind = (list(filter(None, map(self.held, names))) for names in (group[:place], group[place + 1 :]))
+        return Kin(before, behind) if before or behind else ALONE
+
+    def holds_elsewhere(self, account_id: str) -> dict[str, str]:
+        """The holds that other accounts of the group made and that are known to them still: by hold id the account."""
+        return {
+            hold_id: name
+            for name in self.groups.get(account_id, ())
+            if name != account_id
+            for holding in self.held(name).values()
+            for hold_id, hold in holding.holds.items()
+            if hold.day
+        }
 
     def remember(self, records: Iterable[bytes]) -> None:
         """Takes postings that history recalled, as they were; nothing of it counts as changed."""
