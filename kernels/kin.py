@@ -1,4 +1,4 @@
-"""What expires of a group of accounts, and on which of them (docs/adr/0019).
+"""What expires of a group of accounts, and on which of them (docs/adr/0015).
 
 In: the holdings of the accounts that together are what a member has, each with sums of its own. Out: what is due on one of them.
 

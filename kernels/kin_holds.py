@@ -1,4 +1,4 @@
-"""Holds that another account of the group has, and that end here: captured by a receipt of the root, or released by it (docs/adr/0019).
+"""Holds that another account of the group has, and that end here: captured by a receipt of the root, or released by it (docs/adr/0015).
 
 A hold's points are in the sums of the account that made it, so that account gives them back. Here stays a mark that it has ended, by which
 nothing takes it again, and what it paid; the other account is told by a `points.release` of our own.

@@ -98,7 +98,7 @@ def others_due(snapshot: Snapshot) -> set[str]:
     """The accounts of the snapshot's groups on which something is due still: the next tick of their partitions is to look at them."""
     return {
         name
-        for group in {id(group): group for group in snapshot.groups.values()}.values()
+        for group in {group[0]: group for group in snapshot.groups.values()}.values()
         if len([name for name in group if snapshot.held(name)]) > 1
         for name in group
         if due(snapshot.held(name), snapshot.as_of, snapshot.kin(name))

@@ -35,8 +35,9 @@ class Snapshot:
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
     hold points which expire on it, or are held or pending until then, and may not have held any before; and those for which something is
-    due on the day after. `groups` has the accounts that together are what a member has, by that from which is spent; those of other
-    partitions are in `alias_units`, to be read only.
+    due on the day after. `new_spendings` names, per date, accounts that spent points on it, or had some given back, and so may have changed
+    what expires of their group. `groups` has the accounts that together are what a member has, by each of them; those of other partitions
+    are in `alias_units`, to be read only.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -53,6 +54,7 @@ class Snapshot:
         self.groups: Mapping[str, Sequence[str]] = {}
         self.alias_units: dict[str, Units] = {}
         self.new_expiries: dict[str, set[str]] = {}
+        self.new_spendings: dict[str, set[str]] = {}
         self.changed_accounts: set[str] = set()
         self.new_postings: dict[str, str] = {}
         self.changed_returned: set[str] = set()
@@ -191,6 +193,11 @@ class Snapshot:
             self.sheets[about] = posting.sheet
             self.changed_sheets.add(about)
 
+    def noted(self) -> dict[str, set[str]]:
+        """The accounts that a tick after a date is to look at, by date."""
+        dates = self.new_expiries.keys() | self.new_spendings.keys()
+        return {date: self.new_expiries.get(date, set()) | self.new_spendings.get(date, set()) for date in sorted(dates)}
+
     def _note_expiry(self, expiry: str, account_id: str) -> None:
         if expiry != NEVER:
             self.new_expiries.setdefault(expiry, set()).add(account_id)
@@ -200,6 +207,8 @@ class Snapshot:
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
                 self._note_expiry(entries.expires_on or NEVER, posting.account_id or "")
+            if entries.spent_on is not None:
+                self.new_spendings.setdefault(entries.spent_on, set()).add(posting.account_id or "")
             if entries.until is not None and entries.kind == "hold":
                 self._note_expiry(entries.until, posting.account_id or "")
             move(units, entries)

@@ -1,4 +1,4 @@
-"""Expiry of groups of accounts: parts of one sum, whatever the order in which accounts are looked at, and no trace of a group that ended."""
+"""Expiry of groups of accounts: parts of one sum, in whatever order accounts are looked at, and no trace of a group that ended."""
 
 from copy import deepcopy
 from random import Random

@@ -103,7 +103,7 @@ class Line:
         groups = Groups(RegistryStore(client), self.state, PARTITIONS)
         self.accrue = Accrue(Posters(Timetable([program()])), self.state, writer, Stats(), groups, BudgetStore(client))
         self.identify = Identify(Directory(client), writer, SEAL, PARTITIONS)
-        self.enrol = Enrol(Directory(client), writer, SEAL)
+        self.enrol = Enrol(Directory(client), writer, SEAL, groups)
         self.recovery = Recovery(StateStore(client), here.kafka)
         self.routed = 0
         self.crashed = 0

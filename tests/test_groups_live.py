@@ -1,0 +1,113 @@
+"""Groups of accounts live: what their members spent does not expire, whatever partition it lies in and whenever the tie becomes known."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.member_events import card, merged, said
+from tests.pipeline_harness import PARTITIONS, Event, stage, tick
+from tests.test_members import SEAL, on, paid_with, postings, said_sale
+from tests.test_pipeline import Till, returned, sale
+from tillstream.schemas.ledger import Posting, decode_record
+from tillstream.sinks.redis import connect
+from tillstream.streams.groups import partition_of
+from tillstream.streams.rebuild import rebuild
+from tillstream.streams.topics import LEDGER
+
+PAIRS = [("ga", "gb"), ("gc", "gd"), ("ge", "gf"), ("gg", "gh")]
+"""Members who will be merged; some lie in one partition, some in two."""
+
+
+@pytest.fixture(scope="module")
+def till(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Till]:
+    """A pipeline that runs."""
+    with stage(tmp_path_factory.mktemp("groups")) as here, here.worker() as worker:
+        yield Till(here, worker)
+
+
+def expired(till: Till, account_id: str) -> int:
+    """What the ledger has expired of an account's points."""
+    records = [decode_record(message.value() or b"") for message in till.stage.records(LEDGER)]
+    entries = [group for record in records if isinstance(record, Posting) and record.account_id == account_id for group in record.entries]
+    return -sum(sum(group.points) for group in entries if group.kind == "expiry" and group.unit == "points")
+
+
+def spent(name: str, member: str, day: int, points: int) -> Event:
+    event = paid_with(on(day, said_sale(name, member)), points)
+    event["data"]["lines"][0]["category"] = "bakery/rolls"
+    event["data"]["lines"] = [{**event["data"]["lines"][0], "amount": 100, "kind": "fee"}]
+    return event
+
+
+def test_pairs_lie_in_one_partition_and_in_two() -> None:
+    assert {partition_of(one, PARTITIONS) == partition_of(other, PARTITIONS) for one, other in PAIRS} == {True, False}
+
+
+def test_points_that_were_spent_do_not_expire_again(till: Till) -> None:
+    till.send(*(on(2, said_sale(f"{alias}-1", alias)) for _, alias in PAIRS))
+    till.send(on(2, sale("tk-1", "card-tk")))
+    till.send(said("en-tk", "enrolled", 3, member_id="tk", identities=[card("card-tk")]))
+    till.send(*(merged(3, alias, root) for root, alias in PAIRS))
+    till.send(*(spent(f"{root}-1", root, 4, 300) for root, _ in PAIRS), spent("tk-2", "tk", 4, 300))
+    till.send(tick("2026-03-23"))
+    accounts = till.assert_as_simulated()["accounts"]
+    assert [expired(till, account) for _, account in PAIRS] == [100] * len(PAIRS)
+    assert expired(till, postings(till, "tk-1")[0].account_id or "") == 100
+    assert not [name for name in (*dict(PAIRS), "tk") if "points" in accounts.get(name, {})]
+
+
+def test_late_spending_is_made_up_for_by_the_next_tick(till: Till) -> None:
+    till.send(*(spent(f"{root}-2", root, 5, 60) for root, _ in PAIRS), spent("tk-3", "tk", 5, 60))
+    till.send(tick("2026-03-24"))
+    till.assert_as_simulated()
+    assert [expired(till, account) for _, account in PAIRS] == [40] * len(PAIRS)
+    till.send(*(returned(spent(f"{root}-2", root, 5, 60), 1, None, 100) for root, _ in PAIRS))
+    till.send(tick("2026-03-25"))
+    till.assert_as_simulated()
+    assert [expired(till, account) for _, account in PAIRS] == [100] * len(PAIRS)
+
+
+def test_merge_that_becomes_known_after_the_expiry_counts_and_an_unmerge_takes_it_back(till: Till) -> None:
+    till.send(on(2, said_sale("gn-1", "gn")), on(2, said_sale("gm-1", "gm")))
+    till.send(spent("gm-2", "gm", 4, 700), tick("2026-03-26"))
+    till.assert_as_simulated()
+    assert (expired(till, "gn"), expired(till, "gm")) == (400, 0)
+    till.send(merged(5, "gn", "gm"))
+    till.send(tick("2026-03-27"))
+    till.assert_as_simulated()
+    assert (expired(till, "gn"), expired(till, "gm")) == (100, 0)
+    till.send(merged(6, "gn", "gm", "unmerged"))
+    till.send(tick("2026-03-28"))
+    accounts = till.assert_as_simulated()["accounts"]
+    assert (expired(till, "gn"), expired(till, "gm")) == (400, 0)
+    assert accounts["gm"]["points"]["balance"] == -300
+
+
+def test_hold_of_an_alias_in_another_partition_is_captured_once(till: Till) -> None:
+    made = {"hold_id": "h-gh", "member": {"scheme": "member", "value": "gh"}, "points": 50, "expires_at": "2026-03-30T20:00:00Z"}
+    envelope = {"specversion": "1.0", "id": "h", "source": "app", "type": "points.hold", "time": "2026-03-02T18:00:00Z"}
+    till.send(on(2, said_sale("gh-2", "gh")), {**envelope, "data": made})
+    for name in ("gg-3", "gg-4"):
+        event = on(4, said_sale(name, "gg"))
+        event["data"]["tenders"] = [{"type": "points", "amount": 40, "points": 40, "hold_id": "h-gh"}]
+        till.send(event)
+    till.send(tick("2026-04-01"))
+    till.assert_as_simulated()
+    captured = [group.kind for name in ("gg-3", "gg-4") for posting in postings(till, name) for group in posting.entries if group.spent_on]
+    assert captured == ["capture", "redemption"]
+
+
+def test_rebuilt_groups_are_what_they_were(till: Till) -> None:
+    before, accounts = till.stage.state(), till.stage.balances()
+
+    async def again() -> None:
+        client = connect(till.stage.config.redis)
+        await rebuild(client, till.stage.kafka, PARTITIONS, SEAL)
+        await client.aclose()
+
+    asyncio.run(again())
+    assert till.stage.state() == before
+    till.send(tick("2026-04-02"))
+    assert till.stage.balances() == accounts
+    till.assert_as_simulated()
