@@ -9,6 +9,7 @@ from datetime import datetime
 
 import msgspec
 
+from tillstream.kernels.holdings import Units
 from tillstream.kernels.routed import Follow
 from tillstream.schemas.events import ReleaseEvent
 from tillstream.schemas.ledger import Entries
@@ -33,6 +34,11 @@ def on_own_account(entries: Iterable[Entries], elsewhere: Mapping[str, str]) -> 
         if group.kind == "capture":
             found.append(group)
     return found
+
+
+def makes(units: Units, hold_id: str) -> bool:
+    """Whether an account made a hold itself and knows it still: it gives it back, though another of its group says that it has ended."""
+    return any(hold_id in holding.holds and holding.holds[hold_id].day for holding in units.values())
 
 
 def releases_elsewhere(entries: Iterable[Entries], elsewhere: Mapping[str, str], posting_id: str, moment: datetime) -> list[Follow]:

@@ -20,7 +20,7 @@ from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import digest_of, occurred
-from tillstream.kernels.kin_holds import on_own_account, releases_elsewhere
+from tillstream.kernels.kin_holds import makes, on_own_account, releases_elsewhere
 from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.occasions import Occasions
 from tillstream.kernels.plain import PlainSale, PlainSales, Scanner
@@ -36,6 +36,7 @@ from tillstream.schemas.events import (
     ROUTED_BYTES_MAX,
     AccountEvent,
     Malformed,
+    ReleaseEvent,
     ReturnEvent,
     SaleEvent,
     SpendingEvent,
@@ -195,7 +196,10 @@ class Poster:
                 return self.known_before(routed, known, digest)
             day = event.time.astimezone(self.zone).date()
             elsewhere = snapshot.holds_elsewhere(account_id)
-            spent = spend(self.program, event, routed.key, account_id, snapshot.group_units(account_id), day)
+            units = snapshot.group_units(account_id)
+            if isinstance(event, ReleaseEvent) and makes(snapshot.units(account_id), event.data.hold_id):
+                units = snapshot.units(account_id)
+            spent = spend(self.program, event, routed.key, account_id, units, day)
             posting = Posting(
                 posting_id=routed.key,
                 kind=POSTING_KINDS[type(event)],
