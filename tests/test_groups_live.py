@@ -3,17 +3,25 @@
 import asyncio
 from collections.abc import Iterator
 
+import orjson
 import pytest
+from confluent_kafka import Producer
 
 from tests.member_events import card, merged, said
 from tests.pipeline_harness import PARTITIONS, Event, stage, tick
 from tests.test_members import SEAL, on, paid_with, postings, said_sale
 from tests.test_pipeline import Till, returned, sale
-from tillstream.schemas.ledger import Posting, decode_record
+from tillstream.kernels.lapsing import tick_posting
+from tillstream.schemas.events import TickEvent, decode
+from tillstream.schemas.ledger import Entries, Posting, decode_record, encode_record
 from tillstream.sinks.redis import connect
+from tillstream.sinks.state import StateStore
 from tillstream.streams.groups import partition_of
 from tillstream.streams.rebuild import rebuild
+from tillstream.streams.recovery import Recovery
 from tillstream.streams.topics import LEDGER
+from tillstream.verify import Report, verify
+from tillstream.verify_groups import Finding
 
 PAIRS = [("ga", "gb"), ("gc", "gd"), ("ge", "gf"), ("gg", "gh")]
 """Members who will be merged; some lie in one partition, some in two."""
@@ -111,3 +119,42 @@ def test_rebuilt_groups_are_what_they_were(till: Till) -> None:
     till.send(tick("2026-04-02"))
     assert till.stage.balances() == accounts
     till.assert_as_simulated()
+
+
+def proof(till: Till, *planted: bytes, account_id: str = "") -> Report:
+    """What `verify` says, once records were smuggled into an account's ledger, and from there into Redis."""
+
+    async def asked() -> Report:
+        async with connect(till.stage.config.redis) as client:
+            if planted:
+                await Recovery(StateStore(client), till.stage.kafka).recover(partition_of(account_id, PARTITIONS))
+            return await verify(till.stage.config, client, None)
+
+    producer = Producer(till.stage.kafka)
+    for record in planted:
+        producer.produce(LEDGER, record, account_id.encode(), partition_of(account_id, PARTITIONS))
+    producer.flush()
+    return asyncio.run(asked())
+
+
+def test_verify_counts_groups_and_leaves_out_those_that_await_a_tick(till: Till) -> None:
+    report = proof(till)
+    assert (report.groups, report.groups_awaiting_tick, report.findings) == (5, 0, [])
+    till.send(spent("ga-5", "ga", 5, 30))
+    report = proof(till)
+    assert (report.groups, report.groups_awaiting_tick, report.findings) == (5, 1, [])
+    till.send(tick("2026-04-03"))
+    report = proof(till)
+    assert (report.groups, report.groups_awaiting_tick, report.findings) == (5, 0, [])
+
+
+def test_verify_sees_points_expired_that_were_spent(till: Till) -> None:
+    event = decode(orjson.dumps(tick("2026-04-03")))
+    assert isinstance(event, TickEvent)
+    planted = tick_posting(event, 0, "gd", [Entries(kind="expiry", unit="points", points=[-80], expires_on="2026-03-22")])
+    report = proof(till, encode_record(planted), account_id="gd")
+    expected = Finding("a group's expiry, points expired that were spent", "gc + gd points of 2026-03-22", 100, 180)
+    assert report.findings[0] == expected
+    assert [finding.check for finding in report.findings] == [expected.check, "lots - debt"]
+    till.send(tick("2026-04-04"))
+    assert proof(till).findings == report.findings, "nothing is due by what the clock looks at"
