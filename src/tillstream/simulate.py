@@ -127,7 +127,8 @@ class Simulation:
         """Posts a batch, then what follows from it on other accounts: events of our own, which nobody sent."""
         following = []
         for outcome in self.poster.post(batch, self.snapshot):
-            self.count(outcome, ours=ours)
+            self.count(outcome)
+            self.accepted += outcome.status == "accepted" and not ours and not isinstance(outcome.routed.event, TickEvent)
             for follow in outcome.follow:
                 event: SpendingEvent = decode(follow.raw, ROUTED_BYTES_MAX)  # type: ignore[assignment]
                 following.append(Routed(event, follow.account_id, outcome.routed.offset, follow.raw))
@@ -166,11 +167,10 @@ class Simulation:
         account = None if member is None else self.registry.account_at(member, occurred(event))
         return Routed(event, account, index, raw)
 
-    def count(self, outcome: Outcome, *, ours: bool = False) -> None:
+    def count(self, outcome: Outcome) -> None:
         index = self.place_of_waiting.pop(outcome.routed.raw, 0) if outcome.waited else outcome.routed.offset
         if outcome.status == "waiting":
             self.place_of_waiting[outcome.routed.raw] = index
-        self.accepted += outcome.status == "accepted" and not ours and not isinstance(outcome.routed.event, TickEvent)
         self.duplicates += outcome.status == "duplicate"
         if outcome.problem is not None:
             self.reject(index, outcome.problem)
