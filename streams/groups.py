@@ -59,9 +59,10 @@ class Groups:
         if enrolled:
             registry = await self.registry.of_accounts(routed.event.data.member_id for routed in enrolled)  # type: ignore[union-attr]
             for routed in enrolled:
-                event: EnrolledEvent = routed.event  # type: ignore[assignment]
+                event = registry.known_as(routed.event)  # type: ignore[arg-type]
                 if (said := registry.profile_at(event.data.member_id, event.time)) is not None:
-                    routed.event = structs.replace(event, data=msgspec.convert({**said, "identities": []}, Enrolled))
+                    event = structs.replace(event, data=msgspec.convert({**said, "identities": []}, Enrolled))
+                routed.event = event
         return batch
 
     async def units(self, accounts: Iterable[str]) -> dict[str, Units]:

@@ -163,6 +163,8 @@ class Simulation:
         if isinstance(event, TransferEvent):
             giver, receiver = self.registry.transfer_of(event)
             return Routed(msgspec.structs.replace(event, toaccountid=receiver), giver, index, raw)
+        if isinstance(event, EnrolledEvent):
+            event = self.registry.known_as(event)
         member = Identity("member", event.data.member_id) if isinstance(event, EnrolledEvent) else event.data.member
         account = None if member is None else self.registry.account_at(member, occurred(event))
         return Routed(event, account, index, raw)

@@ -101,6 +101,7 @@ def identities(history: History) -> AccountOf:
     """Whose event it is by the whole history's identities: each leads to the member that enrolled it last; unknown ones to themselves.
 
     What is merged is one account in the end, whoever of it the event came from: to spending and expiry, accounts that are merged are one.
+    What a household's members do from their joining until their leaving is the household's, but for transfers, which are between them.
     """
     known: dict[tuple[str, str], str] = {}
     for placed in history.registry:
@@ -122,10 +123,28 @@ def identities(history: History) -> AccountOf:
         member = member_of(event)
         if member is None:
             return None
-        then = merged([fact for fact in history.registry if fact.instant <= instant_of(event)])
-        return root(root(member, then), in_the_end)
+        known_then = [fact for fact in history.registry if fact.instant <= instant_of(event)]
+        person = root(member, merged(known_then))
+        household = None if event["type"] == "points.transfer" else household_of(person, known_then)
+        return household or root(person, in_the_end)
 
     return account_of
+
+
+def household_of(member: str, registry: list[Placed]) -> str | None:
+    """The household that a member said last to belong to."""
+    household = None
+    for placed in registry:
+        data = placed.event["data"]
+        says = placed.event["type"] == "member.household_changed" or data.get("household_id") is not None
+        if says and data.get("member_id") == member:
+            household = data["household_id"]
+    return household
+
+
+def person_of(event: Event, history: History) -> str:
+    """Who enrols: a member that is merged is the one into which it is."""
+    return root(event["data"]["member_id"], merged([fact for fact in history.registry if fact.instant <= instant_of(event)]))
 
 
 def merged(registry: list[Placed]) -> dict[str, str]:
