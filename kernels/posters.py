@@ -139,7 +139,7 @@ class Posters:
         return found
 
     def member_poster(self, version: str | None) -> MemberPoster:
-        """The poster of the version that a posting names; of one that was taken back, the latest stands in."""
+        """The poster of the version that a posting names; of one that was taken back, the latest stands in, and explanations say so."""
         try:
             effective = self.timetable.named(version or NOTHING)
         except KeyError:
