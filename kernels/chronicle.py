@@ -173,8 +173,8 @@ class Chronicle:
         given = self.stands[posting.posting_id].given
         for rule_id in dict.fromkeys([*said, *given]):
             points = sum(given.get(rule_id, {}).values())
-            rule = self.named(posting).get(rule_id)
-            if points != said[rule_id] and (rule is None or rule.on != "balance"):
+            known = self.named(posting).get(rule_id)
+            if points != said[rule_id] and (known is None or known.on != "balance"):
                 yield f"the ledger has {points} points by rule {rule_id}, which these terms do not explain"
 
     def bonus(self, occasion: Occasion) -> Bonus:

@@ -76,12 +76,16 @@ class Posters:
         """
         found = set(again) if snapshot.as_of else set()
         today = date.fromisoformat(snapshot.as_of) if snapshot.as_of else date.min
+        waiting = snapshot.waiting
         for routed in batch:
-            if isinstance(routed, Routed) and isinstance(routed.event, TickEvent):
+            if isinstance(routed, PlainSale):
+                if routed.day < today or routed.key in waiting:
+                    found.add(routed.account_id)
+            elif isinstance(routed.event, TickEvent):
                 found |= snapshot.accounts.keys()
             elif routed.account_id is not None and routed.account_id not in found:
-                late = self.day_of(routed) < today or routed.key in snapshot.waiting
-                if late or (isinstance(routed, Routed) and self.looks_at_kin(routed, snapshot)):
+                late = self.day_of(routed) < today or routed.key in waiting
+                if late or self.looks_at_kin(routed, snapshot):
                     found.add(routed.account_id)
         return found
 

@@ -195,6 +195,8 @@ class Snapshot:
 
     def noted(self) -> dict[str, set[str]]:
         """The accounts that a tick after a date is to look at, by date."""
+        if not self.new_spendings:
+            return self.new_expiries
         dates = self.new_expiries.keys() | self.new_spendings.keys()
         return {date: self.new_expiries.get(date, set()) | self.new_spendings.get(date, set()) for date in sorted(dates)}
 
