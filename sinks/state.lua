@@ -15,7 +15,8 @@
 --   {p17}:days       zset    local dates of the postings held, as yyyymmdd; {p17}:day:<date> set of natural keys, of sales with the
 --                            mark r: where something came back of them on that date
 --   {p17}:dayledger  hash    local date -> last ledger offset of its postings
---   {p17}:expiries   zset    dates on which points expire, as yyyymmdd; {p17}:expiry:<date> set of account ids
+--   {p17}:expiries   zset    dates on which points expire or were spent, as yyyymmdd; {p17}:expiry:<date> set of account ids
+--   {p17}:review     set     account ids that the next tick is to look at for their group's sake; {p17}:reviewing: those that it has taken
 
 local CHUNK = 1000  -- Lua's stack takes some 8,000 arguments at once.
 
@@ -73,6 +74,13 @@ local function forget_expiries(keys, args)
     redis.call('DEL', keys[place + 1])
   end
   return #args - 1
+end
+
+-- Takes the accounts that are to be looked at: KEYS review, reviewing. Gives them, with those that a tick had taken and not done.
+local function take_reviews(keys)
+  redis.call('SUNIONSTORE', keys[2], keys[1], keys[2])
+  redis.call('DEL', keys[1])
+  return redis.call('SMEMBERS', keys[2])
 end
 
 -- What came back of a sale goes with the day of its latest return.
@@ -265,12 +273,13 @@ local function drop_facts(keys, args)
 end
 
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
-local function version() return 2 end
+local function version() return 3 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}
 redis.register_function('tillstream_apply', apply)
 redis.register_function('tillstream_forget_expiries', forget_expiries)
+redis.register_function('tillstream_take_reviews', take_reviews)
 redis.register_function('tillstream_let_go', let_go)
 redis.register_function('tillstream_forget_claims', forget_claims)
 redis.register_function('tillstream_claim', claim)

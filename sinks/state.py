@@ -225,7 +225,7 @@ def changes(snapshot: Snapshot) -> bytes:
             *texts([(key, _encode(snapshot.returned[key])) for key in returned]),
             *texts([(key, waiting_text(snapshot, key)) for key in waiting]),
             _pack(list(days.items())),
-            _pack([(date, sorted(names)) for date, names in snapshot.new_expiries.items()]),
+            _pack([(date, sorted(names)) for date, names in snapshot.noted().items()]),
             *texts([(name, said.get(name) or _encode(snapshot.members[name])) for name in sorted(snapshot.changed_members)]),
             *texts([(key, _encode(snapshot.sheets[key])) for key in sorted(snapshot.changed_sheets)]),
             _pack([(name, list(chain.from_iterable(events.items()))) for name, events in snapshot.new_events.items()]),

@@ -21,6 +21,7 @@ from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.schemas.events import VoidEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.redis import CLUSTER_SCHEME, LIBRARY_VERSION, LibraryMismatch, RedisUnreachable, connect, load_library, primaries
+from tillstream.sinks.reviews import ReviewStore
 from tillstream.sinks.state import Fenced, Standing, StateStore, keys
 
 EMPTY = Standing(-1, -1, None)
@@ -284,3 +285,19 @@ def test_nobody_at_the_address_is_said_so() -> None:
 
     for url in ("redis://127.0.0.1:1/0", CLUSTER_SCHEME + "127.0.0.1:1/0"):
         asyncio.run(scenario(url))
+
+
+def test_accounts_to_review_stay_taken_until_the_tick_is_done(server: RedisServer) -> None:
+    async def scenario(store: StateStore) -> None:
+        reviews = ReviewStore(store.client)
+        await reviews.note({})
+        await reviews.note({0: ["a", "żółw"], 3: ["c"]})
+        assert await reviews.take(0) == {"a", "żółw"}
+        await reviews.note({0: ["b", "a"]})
+        assert await reviews.noted(0) == {"a", "b", "żółw"}
+        assert await reviews.take(0) == {"a", "b", "żółw"}, "a tick that died leaves what it had taken"
+        await reviews.note({0: ["a"]})
+        await reviews.done(0)
+        assert (await reviews.take(0), await reviews.take(3), await reviews.take(1)) == ({"a"}, {"c"}, set())
+
+    with_store(server, scenario)
