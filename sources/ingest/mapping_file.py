@@ -6,18 +6,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from tillstream.schemas.mistakes import Mistake
+from tillstream.schemas.mistakes import InvalidMapping, Mistake
 from tillstream.schemas.program_form import form_mistakes
 from tillstream.sources.ingest.mapping import Mapping
 from tillstream.sources.ingest.mapping_meaning import meaning_mistakes
-
-
-class InvalidMapping(Exception):
-    """A mapping file with mistakes: all of them are in `mistakes`."""
-
-    def __init__(self, mistakes: list[Mistake]) -> None:
-        super().__init__("\n".join(str(mistake) for mistake in mistakes))
-        self.mistakes = mistakes
 
 
 class Versioned(NamedTuple):

@@ -42,6 +42,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         batch_rows_max: records in one fetched batch at most.
         receipt_window_days: receipts stay in Redis this long after the newest one of their partition; older ones are found in ClickHouse.
         history_rows: records per ClickHouse block at most.
+        sources: folder of the mapping files that `ingest --source` knows by name.
+        ingest_state: folder where `ingest` keeps how far each file is.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -59,6 +61,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     batch_rows_max: Count = 1_000
     receipt_window_days: Count = 90
     history_rows: Count = 10_000
+    sources: str = "sources"
+    ingest_state: str = "ingest"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
