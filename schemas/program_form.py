@@ -45,7 +45,7 @@ def _value_mistakes(value: Any, kind: Any, refused: Collection[str], path: str) 
     elif origin is list and _struct_of(arguments[0]) is not None and isinstance(value, list):
         for index, item in enumerate(value):
             yield from _value_mistakes(item, arguments[0], refused, f"{path}[{index}]")
-    elif origin is dict and _struct_of(arguments[1]) is not None and isinstance(value, dict):
+    elif origin is dict and isinstance(value, dict):
         for name, item in value.items():
             yield from _conversion_mistakes(name, arguments[0], f"{path}.{name}")
             yield from _value_mistakes(item, arguments[1], refused, f"{path}.{name}")

@@ -58,7 +58,7 @@ def expression_mistakes(mapping: Mapping, text: str, path: str) -> Iterator[Mist
     """Whether a path into a record parses."""
     if mapping.xml is not None:
         try:
-            etree.XPath(text, namespaces=mapping.xml.namespaces, smart_strings=False)
+            etree.XPath(text, namespaces=mapping.xml.namespaces, smart_strings=False)(etree.Element("record"))
         except (etree.XPathError, TypeError, ValueError) as error:
             yield Mistake(path, f"no XPath expression: {error}")
     else:

@@ -28,9 +28,15 @@ def text_rows(stream: BinaryIO, encoding: str, skip_rows: int = 0) -> Iterator[T
 
 
 def _rows(text: TextIO, encoding: str, skip_rows: int) -> Iterator[TextRow | Unreadable | Passed]:
-    number = 0
+    number, blank = 0, 0
     while line := text.readline(ROW_CHARS_MAX + 1):
         number += 1
+        if number <= skip_rows or (not line.strip() and len(line) <= ROW_CHARS_MAX):
+            blank += 1
+            continue
+        if blank:
+            yield Passed(blank)
+            blank = 0
         if len(line) > ROW_CHARS_MAX and not line.endswith("\n"):
             fix = "is the file of this format? rows end with a line break"
             yield Unreadable(number, readable(line[:RAW_CHARS_MAX]), f"the row has more than {ROW_CHARS_MAX} characters", fix)
@@ -39,9 +45,9 @@ def _rows(text: TextIO, encoding: str, skip_rows: int) -> Iterator[TextRow | Unr
             continue
         line = line.removesuffix("\n")
         wrong = bad_byte(line)
-        if number <= skip_rows or not line.strip():
-            yield Passed(1)
-        elif wrong is not None:
+        if wrong is not None:
             yield Unreadable(number, readable(line), f"{wrong} is no text in {encoding}", "correct the row, or `encoding` in the mapping")
         else:
             yield TextRow(number, line)
+    if blank:
+        yield Passed(blank)

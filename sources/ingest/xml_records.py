@@ -19,7 +19,8 @@ FIRST_PIECE = 512
 """Bytes fed at a time while the root has not begun."""
 
 RECORD_BYTES_MAX = 16 * 1024 * 1024
-"""Between the ends of two records; it bounds the memory of a file that has none."""
+RECORD_ELEMENTS_MAX = 500_000
+"""Between the ends of two records: three times the largest receipt, and they bound the memory of a file that has none."""
 
 Paths = dict[str, Any]
 Kinds = dict[str, tuple[Any, Paths]]
@@ -79,7 +80,8 @@ def elements(stream: BinaryIO, name: str) -> Iterator[Any]:
         events=("start", "end"), resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False, huge_tree=False,
         remove_comments=True, remove_pis=True,
     )  # fmt: skip
-    root, depth, pending, kept = None, 0, 0, Kept()
+    root, depth, kept = None, 0, Kept()
+    pending, begun = 0, 0
     try:
         while piece := stream.read(PIECE if root is not None else FIRST_PIECE):
             parser.feed(piece)
@@ -88,15 +90,16 @@ def elements(stream: BinaryIO, name: str) -> Iterator[Any]:
                 if root is None:
                     root = element
                     check_no_doctype(root)
+                begun += event == "start"
                 if element.tag != name:
                     continue
                 depth += 1 if event == "start" else -1
                 if event == "end" and depth == 0:
                     yield element
                     kept.let_go(element)
-                    pending = 0
-            if pending > RECORD_BYTES_MAX:
-                raise Stop(f"{RECORD_BYTES_MAX} bytes without the end of a record", "correct xml.record in the mapping")
+                    pending, begun = 0, 0
+            if pending > RECORD_BYTES_MAX or begun > RECORD_ELEMENTS_MAX:
+                raise Stop(f"{begun} elements in {pending} bytes without the end of a record", "correct xml.record in the mapping")
         parser.close()
     except etree.XMLSyntaxError as error:
         raise Stop(f"not well-formed XML: {error.msg}", "export the file again") from None
