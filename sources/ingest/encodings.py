@@ -6,7 +6,7 @@ Python's own `surrogateescape` does so for bytes from 0x80 on only, and multi-by
 import codecs
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, TextIOWrapper
 from typing import BinaryIO, TextIO
 
@@ -60,5 +60,6 @@ def text_of(stream: BinaryIO, encoding: str) -> Iterator[TextIO]:
     try:
         yield text
     finally:
-        text.detach()
-        buffered.detach()
+        with suppress(ValueError):  # Whoever did not read to the end may have closed the file before.
+            text.detach()
+            buffered.detach()

@@ -125,7 +125,7 @@ class _Making:
                 found = present
             else:
                 found = self.value(value, head, f"$.data.{name}", KINDS.get(name, "text"), required=field.required)
-            if found is not None:
+            if found not in (None, [], {}):
                 yield name, found
         if isinstance(rule, SaleRule | ReturnRule):
             yield "lines", self.parts(f"{path}.lines", rule.lines, "lines", currency)
