@@ -40,6 +40,7 @@ MAPPINGS = {
     "fixed": mapping(FIXED),
     "json": mapping(JSON),
     "lines": mapping(JSON.replace('items = "receipts"', "lines = true").replace('"$.shop"', '"shop"')),
+    "signed": mapping(JSON.replace('items = "receipts"', 'items = "receipts"\nsigned = "data"')),
     "xml": mapping(XML),
     **{path.stem: parse_mapping(path.read_text()).mapping for path in FOLDER.glob("*.toml")},
 }

@@ -1,5 +1,6 @@
 """Files as events and rejects: grouping, broken rows, formats, and that no row is lost."""
 
+import base64
 import json
 
 import pytest
@@ -193,6 +194,15 @@ def test_json_lines_are_refused_one_by_one() -> None:
     found = decoded("\n".join(lines), by)
     assert taken(found) == [("s1/1", [100])]
     assert [number for number, _ in refused(found)] == [2, 4]
+
+
+def test_signed_document_is_read_and_what_stands_beside_it_too() -> None:
+    by = mapping(JSON.replace('items = "receipts"', 'items = "receipts"\nsigned = "data"'))
+    payload = base64.urlsafe_b64encode(document(receipt(1, 1.5)).encode()).decode().rstrip("=")
+    assert taken(decoded(json.dumps({"shop": "s9", "data": f"head.{payload}.sig"}), by)) == [("s9/1", [150])]
+    for token in (None, "", "a.b", "a.!!!.c", "a.AAAA.c", f"head.{payload[:-4]}.sig"):
+        (only,) = decoded(json.dumps({"shop": "s9", "data": token}), by)
+        assert only.rejects[0].rest
 
 
 XML = f"""{HEAD}

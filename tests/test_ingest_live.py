@@ -169,9 +169,9 @@ def test_watched_folder_is_taken_file_by_file_as_they_become_complete(ingest: In
                 file.write(rows(row(f"r{number}")) if number == 0 else row(f"r{number}") + "\n")
                 file.flush()
                 time.sleep(0.5)
-        until(lambda: (drop / "done" / "one.csv").exists(), "the first file taken", WAIT_S)
+        until((drop / "done" / "one.csv").exists, "the first file taken", WAIT_S)
         (drop / "two.csv").write_text(rows(row("r9")))
-        until(lambda: (drop / "done" / "two.csv").exists(), "the second file taken", WAIT_S)
+        until((drop / "done" / "two.csv").exists, "the second file taken", WAIT_S)
     finally:
         process.send_signal(signal.SIGTERM)
         out, err = process.communicate(timeout=WAIT_S)

@@ -3,6 +3,7 @@
 Numbers stay the text that they are in the file: no float is made of 15.99.
 """
 
+import base64
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, NoReturn
@@ -11,7 +12,8 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from tillstream.sources.ingest.encodings import BAD, bad_byte, readable, text_of
-from tillstream.sources.ingest.mapping import Json, Mapping, Place
+from tillstream.sources.ingest.mapping import Json, Mapping
+from tillstream.sources.ingest.mapping_rules import Place
 from tillstream.sources.ingest.rows import RAW_CHARS_MAX, BadField, Passed, Row, Stop, Unreadable
 from tillstream.sources.ingest.text_rows import TextRow, text_rows
 
@@ -78,17 +80,18 @@ def json_records(stream: BinaryIO, mapping: Mapping) -> Iterator[JsonRecord | Un
                 yield item
                 continue
             try:
-                value = loaded(item.text)
+                root = loaded(item.text)
+                yield JsonRecord(item.number, opened(root, form), root, paths, kinds)
             except ValueError as error:
                 yield Unreadable(item.number, item.text, f"no JSON: {error}", "a record on each line")
-                continue
-            yield JsonRecord(item.number, value, value, paths, kinds)
+            except BadField as bad:
+                yield Unreadable(item.number, item.text, bad.message, bad.fix)
         return
     root = document(stream, form.encoding)
     try:
-        found = searched(jmespath.compile(form.items), root)
+        found = searched(jmespath.compile(form.items), opened(root, form))
     except BadField as bad:
-        raise Stop(bad.message, "correct json.items in the mapping") from None
+        raise Stop(bad.message, bad.fix) from None
     if found is None:
         raise Stop(f"the document has nothing at {form.items}", "correct json.items in the mapping")
     for number, value in enumerate(found if isinstance(found, list) else [found], 1):
@@ -97,8 +100,8 @@ def json_records(stream: BinaryIO, mapping: Mapping) -> Iterator[JsonRecord | Un
 
 def document(stream: BinaryIO, encoding: str) -> Any:
     """The one document of a file. Raises Stop."""
-    with text_of(stream, encoding) as opened:
-        text = opened.read(DOCUMENT_CHARS_MAX + 1)
+    with text_of(stream, encoding) as file:
+        text = file.read(DOCUMENT_CHARS_MAX + 1)
     if len(text) > DOCUMENT_CHARS_MAX:
         raise Stop(f"the document has more than {DOCUMENT_CHARS_MAX} characters", "split it, or write a record on each line (json.lines)")
     wrong = bad_byte(text)
@@ -108,6 +111,21 @@ def document(stream: BinaryIO, encoding: str) -> Any:
         return loaded(text)
     except ValueError as error:
         raise Stop(f"no JSON: {error}", "json.lines = true is for files with a record on each line") from None
+
+
+def opened(root: Any, form: Json) -> Any:
+    """What a signed document (JWS, RFC 7515, compact) says: its second part. The signature is not verified. Raises BadField."""
+    if form.signed is None:
+        return root
+    token = scalar(searched(jmespath.compile(form.signed), root), form.signed)
+    fix = "correct json.signed in the mapping; it leads to three parts between points"
+    if token.count(".") != 2:
+        raise BadField(f"nothing signed at {form.signed}", fix)
+    part = token.split(".")[1]
+    try:
+        return loaded(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode())
+    except ValueError as error:
+        raise BadField(f"the signed document at {form.signed} is no JSON: {error}", fix) from None
 
 
 def loaded(text: str) -> Any:

@@ -8,8 +8,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tillstream.schemas.mistakes import Mistake, nearest
 from tillstream.sources.ingest.encodings import known_encoding
-from tillstream.sources.ingest.mapping import Lines, Mapping, ReturnLines, Tenders, Where
+from tillstream.sources.ingest.mapping import Mapping
 from tillstream.sources.ingest.mapping_places import each_mistakes, expression_mistakes, place_mistakes
+from tillstream.sources.ingest.mapping_rules import Lines, ReturnLines, Tenders, Where
 from tillstream.sources.ingest.mapping_values import data_mistakes, format_mistakes, value_mistakes
 
 FORMATS = ("csv", "fixed", "json", "xml")
@@ -102,6 +103,8 @@ def _record_mistakes(mapping: Mapping) -> Iterator[Mistake]:
     """Where the records of a document are."""
     if mapping.json is not None:
         yield from expression_mistakes(mapping, mapping.json.items, "$.json.items")
+        if mapping.json.signed is not None:
+            yield from expression_mistakes(mapping, mapping.json.signed, "$.json.signed")
         if mapping.json.lines and mapping.json.items != "@":
             yield Mistake("$.json.items", "goes with one document", "leave out either items or lines")
     if mapping.xml is not None:

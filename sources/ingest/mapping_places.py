@@ -10,7 +10,8 @@ from jmespath.exceptions import JMESPathError
 from lxml import etree
 
 from tillstream.schemas.mistakes import Mistake
-from tillstream.sources.ingest.mapping import Lines, Mapping, Place, ReturnLines, Tenders
+from tillstream.sources.ingest.mapping import Mapping
+from tillstream.sources.ingest.mapping_rules import Lines, Place, ReturnLines, Tenders
 
 WANTED = {
     "csv": "a column's header, or its number from 1",

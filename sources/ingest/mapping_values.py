@@ -10,7 +10,8 @@ from typing import Any, Literal
 import msgspec
 
 from tillstream.schemas.mistakes import Mistake, nearest
-from tillstream.sources.ingest.mapping import Formats, Mapping, Text, Value, Who
+from tillstream.sources.ingest.mapping import Formats, Mapping
+from tillstream.sources.ingest.mapping_rules import Text, Value, Who
 from tillstream.sources.ingest.templates import BadTemplate, parse
 
 Kind = Literal["text", "money", "quantity", "integer", "date", "instant", "boolean"]

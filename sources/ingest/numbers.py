@@ -8,7 +8,7 @@ import re
 from typing import NamedTuple
 
 from tillstream.schemas.fields import INT64_MAX
-from tillstream.sources.ingest.mapping import Round
+from tillstream.sources.ingest.mapping_rules import Round
 from tillstream.sources.ingest.rows import BadField
 
 DIGITS_MAX = 40

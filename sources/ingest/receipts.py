@@ -11,19 +11,8 @@ import msgspec
 import orjson
 
 from tillstream.schemas.events import Malformed, decode_from_outside
-from tillstream.sources.ingest.mapping import (
-    ActivityRule,
-    Lines,
-    Mapping,
-    ReturnLines,
-    ReturnRule,
-    Rule,
-    SaleRule,
-    Tenders,
-    Text,
-    Value,
-    Who,
-)
+from tillstream.sources.ingest.mapping import Mapping
+from tillstream.sources.ingest.mapping_rules import ActivityRule, Lines, ReturnLines, ReturnRule, Rule, SaleRule, Tenders, Text, Value, Who
 from tillstream.sources.ingest.mapping_values import KINDS, Kind, free_kind
 from tillstream.sources.ingest.rows import BadField, Row, holds
 from tillstream.sources.ingest.templates import parse

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import NamedTuple, Protocol
 
-from tillstream.sources.ingest.mapping import Condition, Where
+from tillstream.sources.ingest.mapping_rules import Condition, Where
 
 RAW_CHARS_MAX = 10_000
 """What a reject shows of its row: more than any row of a till, and it bounds the reject file."""

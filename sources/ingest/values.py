@@ -5,7 +5,8 @@ from zoneinfo import ZoneInfo
 
 from tillstream.schemas.mistakes import nearest
 from tillstream.sources.ingest.currencies import minor_digits
-from tillstream.sources.ingest.mapping import Mapping, Text, Value
+from tillstream.sources.ingest.mapping import Mapping
+from tillstream.sources.ingest.mapping_rules import Text, Value
 from tillstream.sources.ingest.mapping_values import Kind
 from tillstream.sources.ingest.moments import day, instant
 from tillstream.sources.ingest.numbers import Written, number

@@ -11,7 +11,8 @@ from typing import Any, BinaryIO
 from lxml import etree
 
 from tillstream.sources.ingest.json_records import each_of, number_text
-from tillstream.sources.ingest.mapping import Mapping, Place, Xml
+from tillstream.sources.ingest.mapping import Mapping, Xml
+from tillstream.sources.ingest.mapping_rules import Place
 from tillstream.sources.ingest.rows import RAW_CHARS_MAX, BadField, Passed, Row, Stop, Unreadable
 
 PIECE = 64 * 1024
