@@ -100,6 +100,14 @@ def test_zip_bomb_is_refused() -> None:
     assert "refused as a bomb" in stopped(found)
 
 
+def test_files_of_an_archive_have_one_bound_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "RATIO_FROM", 1_000)
+    monkeypatch.setattr(archives, "RATIO_MAX", 5)
+    found = outcomes_of(zipped(*[(f"{number:02}.csv", rows(row(str(number))).encode() + b" " * 9_000) for number in range(50)]))
+    assert "refused as a bomb" in stopped(found)
+    assert 0 < len(taken(found)) < 50
+
+
 def test_zip_whose_header_lies_about_its_size_is_refused() -> None:
     content = bytearray(zipped(("a.csv", rows(*[row(str(number)) for number in range(1000)]).encode())))
     place = content.rfind(b"PK\x01\x02")
@@ -130,6 +138,9 @@ def test_archive_that_breaks_off_is_refused_with_what_came_before(cut: int) -> N
         found = outcomes_of(whole[:cut])
         assert stopped(found)
         assert len(taken(found)) < 200
+        read = max([int(receipt) for receipt, _ in taken(found)], default=-1) + 1
+        assert [receipt for receipt, _ in taken(found)] == [str(number) for number in range(read)]
+        assert len(refused(found)) <= 2, "the break, and the receipt before it"
 
 
 def test_archive_of_too_many_files_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

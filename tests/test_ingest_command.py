@@ -243,6 +243,26 @@ def test_file_that_is_still_written_is_left_alone_in_a_folder(folder: Path) -> N
     assert result.state == "left"
 
 
+def test_file_of_a_folder_that_fails_does_not_keep_the_others(folder: Path) -> None:
+    (folder / "b.csv").write_text(rows(row("9")))
+    by_pattern = parse_mapping(CSV + '\n[files]\nstable_s = 0\npattern = "*.csv"\ndone = "old.toml"\n')
+    first, second = go(folder, Kept(), by_pattern, ".")
+    assert (first.state, second.state) == ("failed", "failed")
+    assert "cannot be moved" in (second.reason or "")
+
+
+def test_file_that_changes_while_it_is_read_is_not_done(folder: Path) -> None:
+    class Writing(Kept):
+        def send(self, events: Any) -> int:
+            with (folder / "a.csv").open("a") as file:
+                file.write(row("4") + "\n")
+            return super().send(events)
+
+    assert [result.state for result in go(folder, Writing(), QUIET)] == ["changed"]
+    (again,) = go(folder, Kept(), QUIET)
+    assert (again.state, again.events) == ("new", 3)
+
+
 def test_second_run_of_a_source_is_refused(folder: Path) -> None:
     with (
         Checkpoints(folder / "state", "old"),

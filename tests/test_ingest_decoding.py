@@ -1,11 +1,14 @@
 """Files as events and rejects: grouping, broken rows, formats, and that no row is lost."""
 
 import base64
+import gzip
+import io
 import json
 
 import pytest
 
 from tests.ingest_files import CSV, HEAD, HEADER, counted, decoded, mapping, refused, row, rows, taken
+from tillstream.ingesting.run import file_outcomes
 
 
 def test_rows_of_one_receipt_are_one_event() -> None:
@@ -93,6 +96,15 @@ def test_header_without_a_column_stops_with_the_nearest_name() -> None:
     (only,) = decoded(HEADER.replace("amount", "amuont") + "\n" + row("1"))
     (reject,) = only.rejects
     assert (reject.rest, reject.message, reject.fix) == (True, "the header does not have the column 'amount'", "did you mean 'amuont'?")
+
+
+def test_receipt_before_a_break_in_the_file_is_refused() -> None:
+    whole = gzip.compress(rows(*[row(str(number // 2)) for number in range(2_000)]).encode(), 1)
+    found = [outcome for _, outcome in file_outcomes(io.BytesIO(whole[: len(whole) // 2]), "f", mapping())]
+    (last, stop) = [reject for one in found for reject in one.rejects][-2:]
+    assert (last.message, stop.rest) == ("the file cannot be read behind this row, so its receipt may not be whole", True)
+    assert counted(found)["rows"] == stop.row
+    assert all(len(amounts) == 2 for _, amounts in taken(found))
 
 
 def test_utf_16_without_a_mark_stops() -> None:

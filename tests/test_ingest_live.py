@@ -191,6 +191,7 @@ def test_watch_waits_for_a_kafka_that_is_away(ingest: Ingest, tmp_path: Path) ->
         assert process.stderr is not None
         assert process.stderr.readline() == f"Kafka does not answer at 127.0.0.1:{port}; start it or change the setting kafka; waiting\n"
         with Broker(port=port) as address:
+            time.sleep(2)  # A broker without topics is no reason to end either.
             ensure_topics(address, ingest.stage.config.partitions, 1)
             assert process.stdout is not None
             assert "2 rows: 1 events, 0 rows rejected, 1 passed over" in process.stdout.readline()

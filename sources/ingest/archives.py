@@ -37,13 +37,26 @@ class Member(NamedTuple):
     stream: BinaryIO
 
 
+class Budget:
+    """What an archive may unpack to, all its files together: they may overlap."""
+
+    def __init__(self, packed: int) -> None:
+        self.most = min(UNPACKED_MAX, max(RATIO_FROM, packed * RATIO_MAX))
+        self.given = 0
+
+    def take(self, size: int) -> None:
+        """Raises Damaged where it is used up."""
+        self.given += size
+        if self.given > self.most:
+            raise Damaged(f"unpacks to more than {self.most} bytes, more than {RATIO_MAX} times its size: refused as a bomb")
+
+
 class Bounded(io.RawIOBase):
     """A stream that ends with Damaged where it gives more than it may, or breaks off."""
 
-    def __init__(self, inner: BinaryIO, packed: int) -> None:
+    def __init__(self, inner: BinaryIO, budget: Budget) -> None:
         self.inner = inner
-        self.most = min(UNPACKED_MAX, max(RATIO_FROM, packed * RATIO_MAX))
-        self.given = 0
+        self.budget = budget
 
     def readable(self) -> bool:
         return True
@@ -53,9 +66,7 @@ class Bounded(io.RawIOBase):
             piece = self.inner.read(len(buffer))
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             raise Damaged(f"cannot be unpacked: {error}") from None
-        self.given += len(piece)
-        if self.given > self.most:
-            raise Damaged(f"unpacks to more than {self.most} bytes, more than {RATIO_MAX} times its size: refused as a bomb")
+        self.budget.take(len(piece))
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -68,18 +79,18 @@ def members(file: BinaryIO, name: str) -> Iterator[Member]:
     """
     head = file.read(4)
     file.seek(0)
-    size = file.seek(0, io.SEEK_END)
+    budget = Budget(file.seek(0, io.SEEK_END))
     file.seek(0)
     if head[:2] == GZIP:
         with gzip.GzipFile(fileobj=file, mode="rb") as unpacked:
-            yield Member(name, _bounded(unpacked, size))  # type: ignore[arg-type]
+            yield Member(name, _bounded(unpacked, budget))  # type: ignore[arg-type]
     elif head in ZIP:
-        yield from _zipped(file)
+        yield from _zipped(file, budget)
     else:
         yield Member(name, file)
 
 
-def _zipped(file: BinaryIO) -> Iterator[Member]:
+def _zipped(file: BinaryIO, budget: Budget) -> Iterator[Member]:
     try:
         archive = zipfile.ZipFile(file)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeError, RuntimeError) as error:
@@ -89,12 +100,12 @@ def _zipped(file: BinaryIO) -> Iterator[Member]:
         if len(infos) > MEMBERS_MAX:
             raise Damaged(f"the archive has {len(infos)} files, at most {MEMBERS_MAX} are taken")
         for info in infos:
-            with _opened(archive, info) as stream:
+            with _opened(archive, info, budget) as stream:
                 yield Member(info.filename, stream)
 
 
 @contextmanager
-def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[BinaryIO]:
+def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> Iterator[BinaryIO]:
     """One file of an archive."""
     if info.flag_bits & 0x1:
         raise Damaged(f"{info.filename!r} is encrypted")
@@ -103,8 +114,8 @@ def _opened(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[BinaryI
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, UnicodeError, RuntimeError) as error:
         raise Damaged(f"{info.filename!r} cannot be unpacked: {error}") from None
     with inner:
-        yield _bounded(inner, info.compress_size)  # type: ignore[arg-type]
+        yield _bounded(inner, budget)  # type: ignore[arg-type]
 
 
-def _bounded(inner: BinaryIO, packed: int) -> BinaryIO:
-    return Bounded(inner, packed)  # type: ignore[return-value]
+def _bounded(inner: BinaryIO, budget: Budget) -> BinaryIO:
+    return Bounded(inner, budget)  # type: ignore[return-value]

@@ -18,8 +18,8 @@ from tillstream.sources.ingest.receipts import Event, Maker, Problem
 from tillstream.sources.ingest.rows import RAW_CHARS_MAX, Passed, Row, Stop, Unreadable
 from tillstream.sources.ingest.xml_records import xml_records
 
-RECEIPTS_MAX = 2_000_000
-"""Receipts of one file at most: their keys are kept to see one that comes back, 100 bytes each."""
+KEYS_MAX = 2_000_000
+"""Keys of one file at most, two for each receipt of rows: they are kept to see one that comes back, 100 bytes each."""
 
 
 class Reject(NamedTuple):
@@ -88,21 +88,17 @@ class Decoder:
         if isinstance(item, Unreadable):
             yield Outcome([], [Reject(item.number, "$", "", item.message, item.fix, item.raw[:RAW_CHARS_MAX], item.rest)], 1)
             return
-        if len(self.seen) >= RECEIPTS_MAX:
-            raise Stop(f"the file has more than {RECEIPTS_MAX} receipts", "split it")
-        before = self.before(item.key, item.rows[0].number) if item.key else None
+        if len(self.seen) >= KEYS_MAX:
+            raise Stop("the file has too many receipts", f"split it, at most {KEYS_MAX // 2} are taken at once")
+        row = item.rows[0].number
         events, problems = self.maker.events(item.rows)
-        for event in events:
-            name = (event["type"], event["source"], event["data"].get("receipt_id") or event["id"])
-            first = self.before(name, item.rows[0].number)
-            before = before if before is not None or item.key else first
-        why = item.refused
-        if before is not None:
-            why = f"the receipt was in row {before} already; its rows must follow each other"
+        keys = [(event["type"], event["source"], event["data"].get("receipt_id") or event["id"]) for event in events]
+        before = [first for key in ([item.key] if item.key else []) + keys if (first := self.before(key, row)) is not None]
+        why = f"the receipt was in row {before[0]} already; its rows must follow each other" if before else item.refused
         yield Outcome([], list(rejects(item, problems, why)), len(item.rows)) if why or problems else Outcome(events, [], len(item.rows))
 
     def before(self, key: tuple[str, ...], row: int) -> int | None:
-        """The row in which a receipt of this key was seen before; notes this one."""
+        """The row in which something of this key was seen before; notes this one."""
         digest = blake2b("\0".join(key).encode(), digest_size=16).digest()
         first = self.seen.setdefault(digest, row)
         return first if first != row else None

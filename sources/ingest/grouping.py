@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from tillstream.schemas.receipts import LINES_MAX
+from tillstream.sources.ingest.archives import Damaged
 from tillstream.sources.ingest.mapping import Group, Mapping
-from tillstream.sources.ingest.rows import BadField, Passed, Row, Unreadable, holds
+from tillstream.sources.ingest.rows import BadField, Passed, Row, Stop, Unreadable, holds
 
 ROWS_MAX = 2 * LINES_MAX
 """Rows of one receipt at most: its lines, and as many of other kinds; it bounds what is in memory."""
@@ -60,6 +61,10 @@ class Grouper:
         if self.group.by:
             self.tainted = why
 
+    def break_off(self) -> None:
+        """Notes that the file cannot be read any further: rows of the receipt may be missing."""
+        self.refused = self.refused or "the file cannot be read behind this row, so its receipt may not be whole"
+
     def flush(self) -> Iterator[Bundle]:
         """The receipt that is complete."""
         if self.rows:
@@ -68,8 +73,23 @@ class Grouper:
 
 
 def bundles(rows: Iterable[Row | Unreadable | Passed], mapping: Mapping) -> Iterator[Bundle | Unreadable | Passed]:
-    """The receipts of a file."""
+    """The receipts of a file. What `rows` raises where the file breaks off is raised behind the last of them."""
     grouper = Grouper(mapping.group) if mapping.group is not None else None
+    try:
+        yield from _bundles(rows, mapping, grouper)
+    except (Stop, Damaged, UnicodeError):
+        if grouper is not None:
+            grouper.break_off()
+            yield from grouper.flush()
+        raise
+    if grouper is not None:
+        yield from grouper.flush()
+
+
+def _bundles(
+    rows: Iterable[Row | Unreadable | Passed], mapping: Mapping, grouper: Grouper | None
+) -> Iterator[Bundle | Unreadable | Passed]:
+    """All receipts but the last."""
     for row in rows:
         if isinstance(row, Passed):
             yield row
@@ -87,5 +107,3 @@ def bundles(rows: Iterable[Row | Unreadable | Passed], mapping: Mapping) -> Iter
             if grouper is not None:
                 grouper.taint(row.number)
             yield row if isinstance(row, Unreadable) else Unreadable(row.number, row.raw, bad.message, bad.fix)
-    if grouper is not None:
-        yield from grouper.flush()

@@ -5,6 +5,7 @@ row refuses it.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import msgspec
@@ -26,6 +27,12 @@ TYPES = {
     "void": "receipt.void",
     "enrolled": "member.enrolled",
 }
+
+
+@cache
+def fields_of(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """The fields of a struct; msgspec finds them anew each time, which would be half of all work."""
+    return msgspec.structs.fields(kind)
 
 
 class Problem(NamedTuple):
@@ -96,7 +103,7 @@ class _Making:
         if isinstance(rule, SaleRule | ReturnRule):
             currency = self.value(rule.currency or self.mapping.source.currency or "", head, "$.data.currency", "text") or ""
             yield "currency", currency
-        for field in msgspec.structs.fields(rule):
+        for field in fields_of(type(rule)):
             name, value = field.name, getattr(rule, field.name)
             if name in {"where", "id", "time", "name", "currency", "lines", "tenders"} or value is None:
                 continue
@@ -136,7 +143,7 @@ class _Making:
                 self.used.add(index)
             at = f"$.data.{name}[{len(found)}]"
             made: dict[str, Any] = {} if isinstance(part, Tenders) else {"line_no": len(found) + 1}
-            for field in msgspec.structs.fields(part):
+            for field in fields_of(type(part)):
                 value = getattr(part, field.name)
                 if field.name in {"where", "each", "fields"} or value is None:
                     continue

@@ -18,6 +18,9 @@ from tillstream.ingesting.run import Result, Round, file_outcomes
 from tillstream.ingesting.watch import ingest_once, stopped_by_signals, watch
 from tillstream.sources.ingest.mapping import Mapping
 
+INCOMPLETE = {"changed", "failed"}
+"""States in which something is left to do, though no row was rejected."""
+
 COUNTS = ("rows", "events", "rejected", "passed")
 
 
@@ -69,15 +72,18 @@ def live(config: Config, mapping: Path, target: Path, *, watching: bool, as_json
         click.echo(orjson.dumps(whole, option=orjson.OPT_INDENT_2).decode())
     elif not as_json and len(results) != 1:
         click.echo(f"{len(results)} files, {counted(totals)}")
-    return 1 if totals["rejected"] else 0
+    return 1 if totals["rejected"] or any(result.state in INCOMPLETE for result in results) else 0
 
 
 def teller(results: list[Result], *, as_json: bool, changes_only: bool) -> Callable[[Result], None]:
     """Prints a line for each file; of a folder that is watched, only for those of which something came."""
 
+    before: dict[str, Result] = {}
+
     def told(result: Result) -> None:
-        if changes_only and result.state in {"unchanged", "left"}:
+        if changes_only and (result.state in {"unchanged", "left"} or before.get(result.file) == result):
             return
+        before[result.file] = result
         results.append(result)
         if as_json:
             click.echo(orjson.dumps(result._asdict()))
@@ -91,11 +97,14 @@ def in_words(result: Result) -> str:
     """What came of a file."""
     if result.state == "left":
         return "left alone, it is still being written; files.stable_s and files.marker say when a file is complete"
+    if result.state == "failed":
+        return f"failed: {result.reason}"
     states = {
         "unchanged": "done before, nothing sent; ",
         "resumed": "resumed; ",
         "unreadable": "not readable to its end; ",
         "changed": "changed while it was read, run again; ",
+        "stopped": "stopped in its middle, the next run goes on there; ",
     }
     where = f"; see {result.rejects}" if result.rejects else ""
     return f"{states.get(result.state, '')}{counted(result._asdict())}{where}"

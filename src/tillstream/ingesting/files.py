@@ -30,11 +30,16 @@ class Look(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """An open file and the hash of its content."""
+    """An open file, the hash of its content, and when it was last changed."""
 
     file: BinaryIO
     content: str
-    size: int
+    changed_ns: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether somebody has written to it since."""
+        return os.fstat(self.file.fileno()).st_mtime_ns != self.changed_ns
 
 
 class Watchman:
@@ -101,14 +106,14 @@ def opened(path: Path) -> Iterator[Opened]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     with open(descriptor, "rb", buffering=0) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise UsageError(f"{path}: no regular file")
-        content, size = blake2b(digest_size=16), 0
+        content = blake2b(digest_size=16)
         while piece := file.read(READ_BYTES):
             content.update(piece)
-            size += len(piece)
         file.seek(0)
-        yield Opened(file, content.hexdigest(), size)
+        yield Opened(file, content.hexdigest(), found.st_mtime_ns)
 
 
 def rejects_path(path: Path, content: str, files: Files) -> Path:

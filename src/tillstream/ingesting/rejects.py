@@ -28,7 +28,7 @@ class RejectFile:
 
     def __init__(self, path: Path, size: int) -> None:
         self.path = path
-        self.size = size
+        self.size = 0
         self.file: BinaryIO | None = None
         if path.exists():
             os.truncate(path, min(size, path.stat().st_size))

@@ -5,12 +5,12 @@ the outcomes that the checkpoint counts; then per batch (3) send the events and 
 (5) write the checkpoint; at its end (6) see that it has not changed meanwhile, and (7) move it.
 """
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
+from tillstream.errors import UsageError
 from tillstream.ingesting.checkpoints import Checkpoints, Progress
 from tillstream.ingesting.files import Opened, Watchman, candidates, opened, put_away, rejects_path
 from tillstream.ingesting.rejects import RejectFile, reject_line
@@ -31,7 +31,7 @@ class Sends(Protocol):
 
 class Result(NamedTuple):
     """What came of one file. `state`: `new`, `resumed`, `unchanged` (done before), `unreadable` (not to its end), `changed` (while it
-    was read) or `left` (still being written). Counts are of the whole file, over all runs."""
+    was read), `stopped` (in its middle), `left` (still being written) or `failed`, with the reason. Counts are over all runs."""
 
     file: str
     state: str
@@ -40,6 +40,7 @@ class Result(NamedTuple):
     rejected: int = 0
     passed: int = 0
     rejects: str | None = None
+    reason: str | None = None
 
 
 class Round:
@@ -63,21 +64,29 @@ class Round:
         """Takes every complete file, and tells of each. `patient` waits for a single file that has just been written.
 
         Raises:
-            UsageError: a file cannot be read, or its rejects not written.
+            UsageError: the one file cannot be read, or its rejects not written; of a folder this is told, and the others are taken.
             SendFailed: Kafka did not acknowledge; what is done is kept, another run goes on there.
         """
         for path in candidates(target, self.mapping.files):
             if self.stopping():
                 return
+            try:
+                told(self.complete(path, sender, patient if path == target else None))
+            except UsageError as error:
+                if path == target:
+                    raise
+                told(Result(str(path), "failed", reason=str(error)))
+
+    def complete(self, path: Path, sender: Sends, patient: Callable[[float], None] | None) -> Result:
+        """Takes one file if it is complete."""
+        waiting_s = self.watchman.waiting_s(path)
+        if 0 < waiting_s <= self.mapping.files.stable_s and patient is not None:
+            patient(waiting_s)
             waiting_s = self.watchman.waiting_s(path)
-            if 0 < waiting_s <= self.mapping.files.stable_s and patient is not None and path == target:
-                patient(waiting_s)
-                waiting_s = self.watchman.waiting_s(path)
-            if waiting_s > 0:
-                told(Result(str(path), "left"))
-                continue
-            with opened(path) as there:
-                told(self.file(path, there, sender))
+        if waiting_s > 0:
+            return Result(str(path), "left")
+        with opened(path) as there:
+            return self.file(path, there, sender)
 
     def file(self, path: Path, there: Opened, sender: Sends) -> Result:
         """Takes one file, steps (2) to (7)."""
@@ -96,8 +105,8 @@ class Round:
                 self.progressed(path.name, progress)
                 rest = any(reject.rest for _, outcome in batch for reject in outcome.rejects)
                 if self.stopping():
-                    return result(path, "resumed", progress, rejects)
-        if os.fstat(there.file.fileno()).st_size != there.size:
+                    return result(path, "stopped", progress, rejects)
+        if there.changed:
             return result(path, "changed", progress, rejects)
         progress = progress._replace(done=True)
         self.checkpoints.save(self.version, there.content, path.name, progress)

@@ -9,7 +9,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from tillstream.config import Config
-from tillstream.errors import UnreachableError
+from tillstream.errors import UsageError
 from tillstream.ingesting.run import Result, Round
 from tillstream.ingesting.schedule import waiting_s
 from tillstream.sending import Sender, SendFailed
@@ -19,6 +19,10 @@ RETRY_S = (1.0, 60.0)
 """Between two tries while Kafka is away: doubled from the first to the second."""
 
 
+class NotReady(UsageError):
+    """Kafka is away, or not as this installation needs it; the message says why, and time may mend it."""
+
+
 def ingest_once(config: Config, target: Path, work: Round, told: Callable[[Result], None], patient: Callable[[float], None] | None) -> None:
     """One round.
 
@@ -26,8 +30,7 @@ def ingest_once(config: Config, target: Path, work: Round, told: Callable[[Resul
         UsageError: Kafka does not answer, a file cannot be read.
         SendFailed: Kafka went away meanwhile.
     """
-    check_kafka(config)
-    work.run(target, Sender(config.kafka), told, patient)
+    work.run(target, connected(config), told, patient)
 
 
 def watch(
@@ -36,23 +39,39 @@ def watch(
     """Rounds until `stop` is set. `say` hears once that Kafka is away, and once that it is back.
 
     Raises:
-        UsageError: something that waiting does not mend.
+        UsageError: the target is gone.
     """
     zone, retry_s, away = ZoneInfo(work.mapping.source.time_zone), RETRY_S[0], False
+    sender: Sender | None = None
     while not stop.is_set():
         try:
-            ingest_once(config, target, work, told, None)
-        except (UnreachableError, SendFailed) as error:
+            sender = sender or connected(config)
+            if away:
+                say("Kafka answers again")
+            retry_s, away = RETRY_S[0], False
+            work.run(target, sender, told)
+        except (NotReady, SendFailed) as error:
+            sender = None  # What it has not sent is sent anew; what it still sends counts once all the same.
             if not away:
                 say(f"{error}; waiting")
             away = True
             stop.wait(retry_s)
             retry_s = min(2 * retry_s, RETRY_S[1])
-            continue
-        if away:
-            say("Kafka answers again")
-        retry_s, away = RETRY_S[0], False
-        stop.wait(waiting_s(work.mapping.schedule, zone, datetime.now(UTC)))
+        else:
+            stop.wait(waiting_s(work.mapping.schedule, zone, datetime.now(UTC)))
+
+
+def connected(config: Config) -> Sender:
+    """What sends to Kafka.
+
+    Raises:
+        NotReady: it does not answer, or its topics are not there yet.
+    """
+    try:
+        check_kafka(config)
+    except UsageError as error:
+        raise NotReady(str(error)) from None
+    return Sender(config.kafka)
 
 
 @contextmanager
