@@ -190,6 +190,7 @@ def test_same_file_again_sends_nothing_also_under_another_name(folder: Path) -> 
     assert [result.state for result in go(folder, sender, QUIET) + go(folder, sender, QUIET, "b.csv")] == ["unchanged", "unchanged"]
     assert len(sender.sent) == 2
     (reject,) = (folder / (first.rejects or "")).read_text().splitlines()
+    assert (folder / (first.rejects or "")).stat().st_mode & 0o077 == 0
     assert json.loads(reject) == {
         **{"file": "a.csv", "row": 4, "field": "$.data.lines[0].amount", "from": "amount", "message": "'x' is no number"},
         **{"fix": "the mapping says: decimals after ','", "raw": row("2", "x"), "rest": False},

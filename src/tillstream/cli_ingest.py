@@ -27,7 +27,7 @@ def ingest() -> None:
     """
 
 
-@ingest.command(epilog="Example: tillstream ingest --source distributor.toml --dry-run sales.csv > events.jsonl")
+@ingest.command(epilog="Example: tillstream ingest run --source distributor.toml --dry-run sales.csv")
 @click.option("--source", metavar="S", required=True, help="A mapping file, or a name in the folder of the setting `sources`.")
 @click.option("--watch", "watching", is_flag=True, help="Look again by the mapping's schedule, until Ctrl-C.")
 @click.option("--dry-run", is_flag=True, help="Print the events, one a line, and send nothing; rejects go to standard error.")

@@ -16,6 +16,9 @@ from tillstream.sources.ingest.decoding import Reject
 
 SUFFIX = ".rejects.jsonl"
 
+OWNER_ONLY = 0o600
+"""Rows may hold card numbers."""
+
 
 def reject_line(file: str, reject: Reject) -> bytes:
     """One line of the reject file."""
@@ -55,7 +58,7 @@ class RejectFile:
         try:
             if self.file is None:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self.file = self.path.open("ab")
+                self.file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, OWNER_ONLY), "ab")
             self.file.write(text)
             self.file.flush()
             os.fsync(self.file.fileno())
