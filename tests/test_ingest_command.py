@@ -22,6 +22,7 @@ from tillstream.ingesting.mappings import find_mapping
 from tillstream.ingesting.run import Result as FileResult
 from tillstream.ingesting.run import Round
 from tillstream.ingesting.schedule import waiting_s
+from tillstream.sources.ingest.decoding import REVISION
 from tillstream.sources.ingest.mapping import Files, Schedule
 from tillstream.sources.ingest.mapping_file import Versioned, parse_mapping
 
@@ -224,7 +225,7 @@ def test_run_that_failed_goes_on_behind_its_checkpoint(folder: Path) -> None:
 def test_rejects_behind_the_checkpoint_are_cut_off_on_resuming(folder: Path) -> None:
     (first,) = go(folder, Kept(), QUIET)
     with opened(folder / "a.csv") as there, Checkpoints(folder / "state", "old") as checkpoints:
-        checkpoints.save(QUIET.version, there.content, "a.csv", Progress())
+        checkpoints.save(f"{QUIET.version}.{REVISION}", there.content, "a.csv", Progress())
     Path(first.rejects or "").write_text("half a li")
     (again,) = go(folder, Kept(), QUIET)
     assert len(Path(again.rejects or "").read_text().splitlines()) == 1

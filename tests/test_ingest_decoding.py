@@ -20,7 +20,7 @@ def test_rows_of_one_receipt_are_one_event() -> None:
 def test_receipt_that_comes_back_later_is_rejected_with_its_first_row() -> None:
     found = decoded(rows(row("1"), row("2"), row("1", "2,00")))
     assert taken(found) == [("1", [1599]), ("2", [1599])]
-    assert refused(found) == [(4, "the receipt was in row 2 already; its rows must follow each other")]
+    assert refused(found) == [(4, "the receipt was in row 2 already")]
 
 
 def test_receipt_that_comes_back_after_its_first_rows_were_rejected_is_rejected_too() -> None:
@@ -105,6 +105,13 @@ def test_receipt_before_a_break_in_the_file_is_refused() -> None:
     assert (last.message, stop.rest) == ("the file cannot be read behind this row, so its receipt may not be whole", True)
     assert counted(found)["rows"] == stop.row
     assert all(len(amounts) == 2 for _, amounts in taken(found))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_utf_8_may_have_a_mark(encoding: str) -> None:
+    by = mapping(CSV.replace('delimiter = ";"', f'delimiter = ";"\nencoding = "{encoding}"'))
+    for content in (rows(row("1")).encode("utf-8-sig"), rows(row("1")).encode()):
+        assert taken(decoded(content, by)) == [("1", [1599])]
 
 
 def test_utf_16_without_a_mark_stops() -> None:
@@ -198,6 +205,12 @@ def test_json_records_are_refused_one_by_one() -> None:
 def test_json_document_that_is_none_stops_with_a_reason(text: str | bytes) -> None:
     (only,) = decoded(text, mapping(JSON))
     assert only.rejects[0].rest
+
+
+def test_json_record_that_comes_twice_is_refused_the_second_time() -> None:
+    found = decoded(document(receipt(1, 1), receipt(2, 1), receipt(1, 1)), mapping(JSON))
+    assert taken(found) == [("s1/1", [100]), ("s1/2", [100])]
+    assert refused(found) == [(3, "the receipt was in row 1 already")]
 
 
 def test_json_lines_are_refused_one_by_one() -> None:

@@ -129,6 +129,23 @@ def test_killed_in_the_middle_of_a_file_it_goes_on_there_and_every_receipt_is_se
     assert len(sent(ingest)) == before
 
 
+@pytest.mark.slow
+def test_watch_told_to_end_in_the_middle_of_a_file_ends_at_a_checkpoint(ingest: Ingest) -> None:
+    path = ingest.folder / "big.csv"
+    path.write_text(rows(*[row(f"r{number}", "1,00") for number in range(RECEIPTS_OF_FILE)]))
+    arguments = ("--source", ingest.folder / "old.toml", "--json", path)
+    process = ingest.start(*arguments, "--watch")
+    until(lambda: ingest.outcomes() > 0, "a first checkpoint", WAIT_S)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=WAIT_S)
+    assert (process.returncode, json.loads(out)["state"]) == (0, "stopped"), err
+    there = len(sent(ingest))
+    assert there == json.loads(out)["events"] < RECEIPTS_OF_FILE
+    ran = ingest.run(*arguments)
+    assert json.loads(ran.stdout)["files"][0]["state"] == "resumed"
+    assert sorted(sent(ingest)) == sorted(f"r{number}" for number in range(RECEIPTS_OF_FILE)), "each once, as nothing was killed"
+
+
 def test_members_go_to_their_topic(here: Stage, ingest: Ingest) -> None:
     (ingest.folder / "crm.toml").write_text(
         f"""

@@ -18,6 +18,9 @@ from tillstream.sources.ingest.receipts import Event, Maker, Problem
 from tillstream.sources.ingest.rows import RAW_CHARS_MAX, Passed, Row, Stop, Unreadable
 from tillstream.sources.ingest.xml_records import xml_records
 
+REVISION = 1
+"""Raised when the same file gives other outcomes than before: checkpoints count them, and those of another revision do not hold."""
+
 KEYS_MAX = 2_000_000
 """Keys of one file at most, two for each receipt of rows: they are kept to see one that comes back, 100 bytes each."""
 
@@ -94,7 +97,7 @@ class Decoder:
         events, problems = self.maker.events(item.rows)
         keys = [(event["type"], event["source"], event["data"].get("receipt_id") or event["id"]) for event in events]
         before = [first for key in ([item.key] if item.key else []) + keys if (first := self.before(key, row)) is not None]
-        why = f"the receipt was in row {before[0]} already; its rows must follow each other" if before else item.refused
+        why = f"the receipt was in row {before[0]} already" if before else item.refused
         yield Outcome([], list(rejects(item, problems, why)), len(item.rows)) if why or problems else Outcome(events, [], len(item.rows))
 
     def before(self, key: tuple[str, ...], row: int) -> int | None:
@@ -112,7 +115,7 @@ def rejects(bundle: Bundle, problems: list[Problem], why: str) -> Iterator[Rejec
         raw = row.raw[:RAW_CHARS_MAX]
         problem = own.get(row.number)
         if why:
-            yield Reject(row.number, "$", "", why, "correct the file and send it again", raw)
+            yield Reject(row.number, "$", "", why, "rows of a receipt follow each other; correct them and send the receipt again", raw)
         elif problem is not None:
             more = sum(other.row == row.number for other in problems) - 1
             message = f"{problem.message} (and {more} more in this row)" if more else problem.message

@@ -54,7 +54,8 @@ def readable(text: str) -> str:
 
 @contextmanager
 def text_of(stream: BinaryIO, encoding: str) -> Iterator[TextIO]:
-    """The text in a stream, with any line break as a line feed; the stream stays open."""
+    """The text in a stream, with any line break as a line feed, without the mark that Windows puts first; the stream stays open."""
+    encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
     buffered = BufferedReader(stream)  # type: ignore[type-var]
     text = TextIOWrapper(buffered, encoding=encoding, errors=HANDLER, newline=None)
     try:

@@ -38,7 +38,7 @@ class Csv(Struct, frozen=True, kw_only=True):
     delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ","
     quote: Annotated[str, Meta(max_length=1)] = '"'
     escape: Annotated[str, Meta(max_length=1)] = ""
-    encoding: str = "utf-8-sig"
+    encoding: str = "utf-8"
     header: bool = True
     columns: Count | None = None
     multiline: bool = False
@@ -48,7 +48,7 @@ class Csv(Struct, frozen=True, kw_only=True):
 class Fixed(Struct, frozen=True, kw_only=True):
     """Rows whose fields stand at fixed positions."""
 
-    encoding: str = "utf-8-sig"
+    encoding: str = "utf-8"
     skip_rows: Annotated[int, Meta(ge=0, le=1000)] = 0
 
 
@@ -58,7 +58,7 @@ class Json(Struct, frozen=True, kw_only=True):
     items: str = "@"
     lines: bool = False
     signed: str | None = None
-    encoding: str = "utf-8-sig"
+    encoding: str = "utf-8"
 
 
 class Xml(Struct, frozen=True, kw_only=True):

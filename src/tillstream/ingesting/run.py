@@ -15,7 +15,7 @@ from tillstream.ingesting.checkpoints import Checkpoints, Progress
 from tillstream.ingesting.files import Opened, Watchman, candidates, opened, put_away, rejects_path
 from tillstream.ingesting.rejects import RejectFile, reject_line
 from tillstream.sources.ingest.archives import Damaged, members
-from tillstream.sources.ingest.decoding import Outcome, outcomes, stopped
+from tillstream.sources.ingest.decoding import REVISION, Outcome, outcomes, stopped
 from tillstream.sources.ingest.mapping import Mapping
 from tillstream.sources.ingest.mapping_file import Versioned
 
@@ -54,7 +54,7 @@ class Round:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self.mapping = versioned.mapping
-        self.version = versioned.version
+        self.version = f"{versioned.version}.{REVISION}"
         self.checkpoints = checkpoints
         self.progressed = progressed
         self.stopping = stopping
