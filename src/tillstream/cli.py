@@ -13,6 +13,7 @@ from click import ClickException, Context
 from msgspec import to_builtins
 
 from tillstream import __version__
+from tillstream.cli_ingest import ingest
 from tillstream.config import load_config, load_program, load_timetable
 from tillstream.errors import TillstreamError
 
@@ -287,6 +288,9 @@ def rebuild(yes: bool, as_json: bool) -> None:
         print_json(result)
     else:
         click.echo(f"rebuilt {result['accounts']} accounts from {result['records']} ledger records in {result['seconds']} s")
+
+
+main.add_command(ingest)
 
 
 @contextmanager

@@ -49,6 +49,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_body_bytes_max: the longest body of a request, bytes.
         gateway_wait_ms: how long an answer waits for the worker where the caller does not say, milliseconds.
         gateway_wait_ms_max: how long a caller may wait at most, milliseconds.
+        sources: folder of the mapping files that `ingest --source` knows by name.
+        ingest_state: folder where `ingest` keeps how far each file is.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -71,6 +73,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_body_bytes_max: Count = 4_000_000
     gateway_wait_ms: Count = 500
     gateway_wait_ms_max: Count = 10_000
+    sources: str = "sources"
+    ingest_state: str = "ingest"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
