@@ -15,6 +15,7 @@ ALLOWED = {
     "sources": {"schemas", "sources"},
     "sinks": {"schemas", "kernels", "sinks"},
     "streams": {"schemas", "kernels", "sinks", "streams"},
+    "gateway": {"schemas", "kernels", "sinks", "streams", "gateway"},
 }
 PURE = {"schemas", "kernels"}
 IMPURE = {
