@@ -9,6 +9,8 @@
     parked        sale's and return's keys returns whose sale is not known; compacted  1
     recall        natural key of the sale events that history must be asked about   1
     deadletter    as it came              what could not be taken, with its bytes   1
+    keys          key id                  keys for the gateway; compacted           1
+    audit         key id                  who changed members, keys and programs    1
 """
 
 from dataclasses import dataclass, field
@@ -26,6 +28,8 @@ PROGRAMS = "programs"
 PARKED = "parked"
 RECALL = "recall"
 DEADLETTER = "deadletter"
+KEYS = "keys"
+AUDIT = "audit"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -62,6 +66,8 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(PARKED, 1, COMPACTED),
         TopicSpec(RECALL, 1, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(DEADLETTER, 1, KEPT | {"max.message.bytes": str(DEADLETTER_BYTES_MAX)}),
+        TopicSpec(KEYS, 1, COMPACTED),
+        TopicSpec(AUDIT, 1, KEPT),
     ]
 
 

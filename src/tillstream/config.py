@@ -42,6 +42,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         batch_rows_max: records in one fetched batch at most.
         receipt_window_days: receipts stay in Redis this long after the newest one of their partition; older ones are found in ClickHouse.
         history_rows: records per ClickHouse block at most.
+        gateway_auth: whether requests need a key; off only on loopback.
+        gateway_rates: requests of one key by its scope, `scope=per_second/at_once`, parted by blanks; a scope left out has no limit.
+        gateway_replay_window_s: how far a signed request's time may be from the gateway's, seconds.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -59,6 +62,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     batch_rows_max: Count = 1_000
     receipt_window_days: Count = 90
     history_rows: Count = 10_000
+    gateway_auth: bool = True
+    gateway_rates: str = "till=50/200 read=50/200 campaigns=10/50 members=20/100 admin=20/100"
+    gateway_replay_window_s: Count = 300
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
