@@ -1,8 +1,8 @@
 """A bounded queue on disk: what was appended is there after a kill -9 or a power cut, and is read in order.
 
 In: bodies of records; `append` returns when they are synced to disk, and those that arrive during a sync share the next one. Out: `read`
-gives the oldest, `acknowledge` lets go of them. A file (`segments.py`) is deleted when all of it is acknowledged. A spool that is opened goes on
-in a new file, so an end that was torn off stays what it is: the last thing in its file, and no record.
+gives the oldest, `acknowledge` lets go of them. A file (`segments.py`) is deleted when all of it is acknowledged. A spool that is opened
+goes on in a new file, so an end that was torn off stays what it is: the last thing in its file, and no record.
 
 Delivery: at least once, in order. Where reading had come to is not stored; after a restart each file that is still there is read from
 its beginning.
