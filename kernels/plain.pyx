@@ -99,6 +99,8 @@ cdef class PlainSale:
     """A sale that only earns, scanned: what `routed.Routed` says of an event, decoded only where somebody asks for the event itself."""
 
     cdef readonly str account_id, key, digest
+    # Who listens for a reply; None: nobody asked.
+    cdef readonly str reply_to
     cdef readonly bytes raw
     cdef readonly int64_t offset
     cdef readonly object day
@@ -282,6 +284,8 @@ cdef class Scanner:
         sale.raw, sale.day, sale.minute = raw, minute.day, minute
         sale.account_id = PyUnicode_DecodeUTF8(fields.account.at, fields.account.size, NULL)
         sale.id, sale.source, sale.receipt_id, sale.issued_at = fields.id, fields.source, fields.receipt_id, fields.issued_at
+        if fields.reply_to.size > 0:
+            sale.reply_to = PyUnicode_DecodeUTF8(fields.reply_to.at, fields.reply_to.size, NULL)
         sale.digest = self.digest_of(&fields)
         sale.key = self.key_of(&fields)
         return sale
@@ -292,6 +296,7 @@ cdef class Scanner:
         cdef int seen = 0, field
         fields.tenders_n = 0
         fields.member = False
+        fields.reply_to.size = 0
         if not passes(cursor, c"{"):
             return False
         while True:
@@ -315,6 +320,10 @@ cdef class Scanner:
                 fields.id = text
             elif field == SOURCE:
                 fields.source = text
+            elif field == REPLY_TO:
+                if not is_identifier(&text):
+                    return False
+                fields.reply_to = text
             elif field == TIME and not is_instant(&text):
                 return False
             elif field == SPECVERSION and not equals(&text, b"1.0", 3):
@@ -323,7 +332,9 @@ cdef class Scanner:
                 return False
             if not passes(cursor, c","):
                 break
-        return passes(cursor, c"}") and ended(cursor) and seen == EVENT_ALL and is_identifier(&fields.id) and is_identifier(&fields.source)
+        if not passes(cursor, c"}") or not ended(cursor) or seen & EVENT_ALL != EVENT_ALL:
+            return False
+        return is_identifier(&fields.id) and is_identifier(&fields.source)
 
     cdef bint scan_sale(self, Cursor* cursor, Fields* fields, Columns* columns) except -1:
         """The data; its lines go into the columns, and their text behind the room for the front."""

@@ -28,6 +28,11 @@ class Routed:
         self.key = "" if isinstance(event, TickEvent) else key_of(event)
         self.sale_key = sale_key_of(event) if isinstance(event, EVENTS_ABOUT_SALES) else self.key
 
+    @property
+    def reply_to(self) -> str | None:
+        """Who listens for a reply; None: nobody asked."""
+        return self.event.replyto
+
 
 class Follow(NamedTuple):
     """An event that follows from another one, and the account that it goes to."""

@@ -16,6 +16,7 @@ cdef enum:
     ACCOUNT = 32
     DATA = 64
     EVENT_ALL = 127
+    REPLY_TO = 128
 
 cdef enum:
     RECEIPT_ID = 1
@@ -55,7 +56,7 @@ cdef enum:
 
 cdef struct Fields:
     # One sale's fields, as pieces of its record.
-    Span account, id, source
+    Span account, id, source, reply_to
     Span receipt_id, store, register, business_date, issued_at, currency, scheme, value
     Span tender_type[TENDERS_MAX]
     Span tender_amount[TENDERS_MAX]
@@ -95,6 +96,8 @@ cdef int event_field(const Span* name) noexcept nogil:
         return ACCOUNT
     if equals(name, b"data", 4):
         return DATA
+    if equals(name, b"replyto", 7):
+        return REPLY_TO
     return -1 if equals(name, b"recalled", 8) else 0
 
 

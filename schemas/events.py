@@ -42,8 +42,9 @@ ActivityType = Annotated[str, Meta(pattern=r"^activity\.[a-z0-9_.]+$", max_lengt
 class Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     """The attributes of a CloudEvent; `source` and `id` together are unique.
 
-    The other two are our own extension attributes, which nobody else may bring: `identify` adds `accountid` (null marks an anonymous
-    receipt); `recalled` holds what history has of the sale, ledger records one a line, once it was asked.
+    Two are our own extension attributes, which nobody else may bring: `identify` adds `accountid` (null marks an anonymous receipt);
+    `recalled` holds what history has of the sale, ledger records one a line, once it was asked. `replyto` asks for a reply, and names who
+    listens for it (schemas/replies.py).
     """
 
     specversion: Literal["1.0"]
@@ -52,6 +53,7 @@ class Envelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     time: Instant
     accountid: str | UnsetType | None = UNSET
     recalled: str | None = None
+    replyto: Identifier | None = None
 
 
 class SaleEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="receipt.sale"):
@@ -145,6 +147,7 @@ class ActivityEvent(Struct, frozen=True, kw_only=True, gc=False):
     data: Activity
     accountid: str | UnsetType | None = UNSET
     recalled: str | None = None
+    replyto: Identifier | None = None
 
 
 Event = TypedEvent | ActivityEvent

@@ -8,6 +8,8 @@ from typing import Any
 
 import redis.asyncio as redis_client
 from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
@@ -48,11 +50,17 @@ class Connection(redis_client.Connection):
         return super().pack_command(*args)
 
 
-def connect(url: str) -> Redis:
-    """A client for `redis://`, `rediss://` or `redis+cluster://`; nothing is sent yet."""
+def connect(url: str, answer_s: float | None = None) -> Redis:
+    """A client for `redis://`, `rediss://` or `redis+cluster://`; nothing is sent yet.
+
+    `answer_s`: give up a command after so many seconds, and try once more over a new connection; None: be patient, as workers are.
+    """
+    options: dict[str, Any] = {}
+    if answer_s is not None:
+        options = {"socket_timeout": answer_s, "socket_connect_timeout": answer_s, "retry": Retry(NoBackoff(), 1)}
     if url.startswith(CLUSTER_SCHEME):
-        return RedisCluster.from_url("redis://" + url.removeprefix(CLUSTER_SCHEME))
-    return redis_client.from_url(url, connection_class=Connection)
+        return RedisCluster.from_url("redis://" + url.removeprefix(CLUSTER_SCHEME), **options)
+    return redis_client.from_url(url, connection_class=Connection, **options)
 
 
 async def load_library(client: Redis, url: str) -> None:

@@ -4,7 +4,8 @@
 (2) judge it with the kernels, on a lease of the rules' budgets (sinks/budgets.py);
 (3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
     broker has them;
-(4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition;
+(4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition; reply to the gateways whose
+    events asked for it (replies.py);
 (5) acknowledge.
 
 A crash before (3) leaves nothing; between (3) and (4) the recovery hook applies the ledger's tail (recovery.py); after (4) the batch is
@@ -28,10 +29,12 @@ from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, AccountEvent, Malformed, ReceiptEvent, TickEvent, decode
 from tillstream.sinks.budgets import BudgetStore
+from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Loaded, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
 from tillstream.streams.groups import Groups
 from tillstream.streams.identify import as_sent, deadletter, with_account
+from tillstream.streams.replies import replies_of
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
@@ -65,7 +68,7 @@ class Accrue:
     """Posts batches of one partition after another; several partitions may be in progress at once."""
 
     def __init__(
-        self, poster: Posters, state: StateStore, writer: Writer, stats: Stats, groups: Groups, budgets: BudgetStore
+        self, poster: Posters, state: StateStore, writer: Writer, stats: Stats, groups: Groups, budgets: BudgetStore, replies: Replies
     ) -> None:
         self.poster = poster
         self.state = state
@@ -73,7 +76,7 @@ class Accrue:
         self.stats = stats
         self.groups = groups
         self.budgets = budgets
-        self.groups = groups
+        self.replies = replies
 
     async def post(self, fetched: Fetched) -> None:
         """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
@@ -99,6 +102,8 @@ class Accrue:
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
+        if replies := replies_of(outcomes, snapshot):
+            await self.replies.send(replies)
         now_ms = round(time() * 1000)
         self.stats.count(outcomes, [now_ms - message.timestamp()[1] for message in fetched.messages[: len(batch)]])
 

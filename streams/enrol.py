@@ -7,12 +7,13 @@ A batch goes through these steps, in this order:
 (3) append: enrolments, to their accounts, where rules look at them; dead letters for what contradicts an earlier event, and for merges
     that close a cycle; and of each member that an event was about one record with all that is known of it, which takes the place of the
     events themselves once the broker compacts the topic (schemas/registrations.py);
-(4) acknowledge.
+(4) reply to the gateways that asked (replies.py); to an enrolment its account replies, which knows what it gave;
+(5) acknowledge.
 
 Delivery: at least once; the idempotency key is the event's natural key.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -20,13 +21,16 @@ from confluent_kafka import Message
 
 from tillstream.kernels.facts import Fact, Noted, fact_in, fact_of, subject_of
 from tillstream.kernels.identities import Seal
+from tillstream.kernels.keys import key_of
 from tillstream.kernels.registry import circular_merge
 from tillstream.kernels.sealing import seal_event
 from tillstream.schemas.events import EnrolledEvent, Malformed, MemberEvent, MergedEvent, decode
 from tillstream.schemas.members import Enrolled
 from tillstream.schemas.receipts import Identity
 from tillstream.schemas.registrations import Known, decode_known, encode_known
+from tillstream.schemas.replies import Reply, refused
 from tillstream.sinks.directory import Directory
+from tillstream.sinks.replies import Replies
 from tillstream.sinks.writer import Record, Writer
 from tillstream.streams.identify import deadletter, with_account
 from tillstream.streams.topics import MEMBERS, TRANSACTIONS
@@ -45,15 +49,17 @@ class Said(NamedTuple):
 class Enrol:
     """Keeps the registry."""
 
-    def __init__(self, directory: Directory, writer: Writer, seal: Seal) -> None:
+    def __init__(self, directory: Directory, writer: Writer, seal: Seal, replies: Replies) -> None:
         self.directory = directory
         self.writer = writer
         self.seal = seal
+        self.replies = replies
 
     async def enrol(self, messages: Sequence[Message]) -> None:
         """Takes one batch of member events through the steps of the module."""
         said: list[tuple[Said, Message]] = []
         records: list[Record] = []
+        replies: list[Reply] = []
         for message in messages:
             try:
                 if raw := message.value():  # Without one it is a tombstone.
@@ -66,15 +72,19 @@ class Enrol:
         events = [(item, message, statuses[0]) for item, message, statuses in outcomes if item.event is not None]
         if events:
             records += [deadletter(conflict(item), message) for item, message, status in events if status == "other"]
-            records += await self.circular(events)
+            circular = await self.circular(events)
+            records += [deadletter(circular_merge(event), message) for event, message in circular]
+            replies += replies_to(events, [event for event, _ in circular])
             records += await self.enrolments([(item, message) for item, message, status in events if status in {"added", "same"}])
             records += await self.known(item.member for item, _, _ in events)
         await self.writer.append(records)  # (3)
         if messages:
             await self.directory.note_members(messages[-1].offset() or 0)
+        if replies:
+            await self.replies.send(replies)  # (4)
 
-    async def circular(self, events: Sequence[tuple[Said, Message, Noted]]) -> list[Record]:
-        """Dead letters for merges that close a cycle, by what is known now; they are noted, and count if an earlier unmerge still comes."""
+    async def circular(self, events: Sequence[tuple[Said, Message, Noted]]) -> list[tuple[MergedEvent, Message]]:
+        """Merges that close a cycle, by what is known now; they are noted, and count if an earlier unmerge still comes."""
         merges = [
             (item.event, item.facts[0].order, message)
             for item, message, status in events
@@ -82,7 +92,7 @@ class Enrol:
         ]
         registry = await self.directory.registry.of_accounts(subject_of(event) for event, _, _ in merges)
         refused = registry.merges().refused
-        return [deadletter(circular_merge(event), message) for event, order, message in merges if order in refused]
+        return [(event, message) for event, order, message in merges if order in refused]
 
     async def enrolments(self, events: Sequence[tuple[Said, Message]]) -> list[Record]:
         """Enrolments on their way to the accounts of their members."""
@@ -116,6 +126,20 @@ def said_in(raw: bytes, seal: Seal) -> Said:
         raise Malformed("misplaced", "$.type", "only member events belong on the topic `members`")
     sealed, _ = seal_event(event, raw, seal)
     return Said(subject_of(sealed), [fact_of(sealed)], sealed)  # type: ignore[arg-type]
+
+
+def replies_to(events: Sequence[tuple[Said, Message, Noted]], circular: Sequence[MergedEvent]) -> Iterator[Reply]:
+    """What became of the events that asked, but for enrolments that go on to their accounts."""
+    for item, _, status in events:
+        event = item.event
+        if event is None or event.replyto is None:
+            continue
+        if status == "other":
+            yield refused(event.replyto, key_of(event), conflict(item))
+        elif event in circular:
+            yield refused(event.replyto, key_of(event), circular_merge(event))  # type: ignore[arg-type]
+        elif not isinstance(event, EnrolledEvent) or status == "forgotten":
+            yield Reply(event.replyto, "duplicate" if status == "same" else "accepted", key_of(event))
 
 
 def announced(event: EnrolledEvent) -> bytes:

@@ -8,7 +8,7 @@ A batch goes through these steps, in this order:
     event goes where its first one went, whatever has become of the card since, so that the account's partition sees each repeat (G2);
 (4) a return whose sale is not known is parked, in Redis and on `parked`; a sale that somebody is parked for brings them along; what is
     older than Redis remembers goes to `recall`, where history is asked (recall.py);
-(5) append everything; then forget what was parked; then acknowledge.
+(5) append everything; then forget what was parked; reply to the gateways whose events end here (replies.py); then acknowledge.
 
 Delivery: at least once; `accrue` tells repeats.
 """
@@ -49,7 +49,9 @@ from tillstream.schemas.events import (
     decode_from_outside,
 )
 from tillstream.schemas.receipts import Identity
+from tillstream.schemas.replies import Reply, refused, reply_to_in
 from tillstream.sinks.directory import Claim, Claiming, Directory, Found, Parking
+from tillstream.sinks.replies import Replies
 from tillstream.sinks.writer import Record, Writer
 from tillstream.streams.topics import DEADLETTER, MEMBERS, PARKED, RECALL, TRANSACTIONS
 
@@ -72,16 +74,19 @@ class Arrived(NamedTuple):
 class Identify:
     """Routes batches of till events."""
 
-    def __init__(self, directory: Directory, writer: Writer, seal: Seal, partitions: int) -> None:
+    def __init__(self, directory: Directory, writer: Writer, seal: Seal, partitions: int, replies: Replies) -> None:
         self.directory = directory
         self.writer = writer
         self.seal = seal
         self.partitions = partitions
+        self.replies = replies
 
     async def route(self, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module; on return everything is appended."""
-        arrived, letters = decode_batch(messages, self.seal)  # (1)
+        arrived, letters, replies = decode_batch(messages, self.seal)  # (1)
         await self.forward(arrived, letters)
+        if replies:
+            await self.replies.send(replies)
 
     async def forward(self, arrived: Sequence[Arrived], records: list[Record], *, history_asked: bool = False) -> None:
         """Steps (2) to (5); `records` are appended with the rest. `history_asked`: recall.py has, and history knows none of the sales."""
@@ -94,7 +99,8 @@ class Identify:
             }
         )  # (3)
         searching = [parking_of(a) for a in arrived if isinstance(a.event, ReturnEvent | VoidEvent)]
-        found = iter(await self.directory.find_or_park(searching, history_asked=history_asked))
+        places = await self.directory.find_or_park(searching, history_asked=history_asked)
+        found = iter(places)
         going_on = (key for key, claim in claims.items() if claim.parked and claim.account is not None)
         parked = await self.directory.parked(going_on)  # (4)
         for a, named in zip(arrived, accounts, strict=True):
@@ -111,6 +117,8 @@ class Identify:
         records.extend(Record(PARKED, parked_key(sale, key), None) for sale, events in parked.items() for key in events)
         await self.writer.append(records)  # (5)
         await self.directory.unpark(parked)
+        if waiting := list(waiting_replies(arrived, places)):
+            await self.replies.send(waiting)
 
     def sale(self, a: Arrived, claim: Claim, parked: dict[str, dict[str, bytes]], history_asked: bool) -> Iterator[Record]:
         """A sale goes to the account that it was claimed for, and what was parked for it follows."""
@@ -172,17 +180,28 @@ def identities_of(event: Event) -> list[Identity | None]:
     return [event.data.member] if isinstance(event, CLAIMED | ActivityEvent) else []
 
 
-def decode_batch(messages: Sequence[Message], seal: Seal) -> tuple[list[Arrived], list[Record]]:
-    """What decoded, sealed, in order, and dead letters for the rest."""
+def waiting_replies(arrived: Sequence[Arrived], places: Sequence[Found]) -> Iterator[Reply]:
+    """Replies to the returns and voids that were parked, `places` saying of each in turn where its sale is."""
+    searching = (a.event for a in arrived if isinstance(a.event, ReturnEvent | VoidEvent))
+    for event, place in zip(searching, places, strict=True):
+        if event.replyto is not None and place.where == "parked":
+            yield Reply(event.replyto, "waiting", key_of(event))
+
+
+def decode_batch(messages: Sequence[Message], seal: Seal) -> tuple[list[Arrived], list[Record], list[Reply]]:
+    """What decoded, sealed, in order; dead letters for the rest, and replies to those of them that ask for one."""
     arrived: list[Arrived] = []
     letters: list[Record] = []
+    replies: list[Reply] = []
     for message in messages:
         raw = message.value() or b""
         try:
             arrived.append(Arrived(*seal_event(decode_from_outside(raw), raw, seal), message.timestamp()[1]))
         except Malformed as problem:
             letters.append(deadletter(problem, message))
-    return arrived, letters
+            if (to := reply_to_in(raw)) is not None:
+                replies.append(refused(to, "", problem))
+    return arrived, letters, replies
 
 
 def deadletter(problem: Malformed, message: Message, raw: bytes | None = None) -> Record:

@@ -13,6 +13,7 @@ from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.history import History
 from tillstream.sinks.redis import connect, load_library
+from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
@@ -73,7 +74,8 @@ class Runtime:
         self.state, self.directory = StateStore(self.redis), Directory(self.redis)
         self.routes = Writer(self.kafka)
         await self.routes.start()
-        self.identify = Identify(self.directory, self.routes, self.seal, settings.partitions)
+        self.replies = Replies(self.redis)
+        self.identify = Identify(self.directory, self.routes, self.seal, settings.partitions, self.replies)
 
     async def stop(self) -> None:
         """Ends after the appends in progress."""
@@ -103,9 +105,9 @@ class PointsRuntime(Runtime):
                 await restore_budgets(self.budgets, self.kafka, settings.partitions)
             await restore_directory(self.directory, self.kafka, settings.partitions, self.seal)
         self.recovery = Recovery(self.state, self.kafka)
-        self.enrol = Enrol(self.directory, self.routes, self.seal)
+        self.enrol = Enrol(self.directory, self.routes, self.seal, self.replies)
         groups = Groups(self.directory.registry, self.state, settings.partitions)
-        self.accrue = Accrue(self.posters, self.state, self.ledger, self.stats, groups, self.budgets)
+        self.accrue = Accrue(self.posters, self.state, self.ledger, self.stats, groups, self.budgets, self.replies)
         self.window = Window(self.state, self.directory, settings.receipt_window_days)
 
     async def recover(self, partition: int) -> int:

@@ -1,4 +1,4 @@
-"""Imports run one way: schemas, kernels, sinks, streams, then the command line (DESIGN.md §2)."""
+"""Imports run one way: schemas, kernels, sinks, streams, gateway, then the command line (DESIGN.md §2)."""
 
 import ast
 import re

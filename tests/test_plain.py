@@ -38,6 +38,7 @@ SPICES = (
     *(b"null", b"true", b"-", b"-0", b"0", b"00", b"1.0", b"1e3", b"9" * 18, b"9" * 19, b"9223372036854775808", b'""'),
     *(b'"' + b"x" * 257 + b'"',),
     *(b'"x":1,', b'"x":"y",', b'"x":{},', b'"recalled":"",', b'"accountid":"m",', b'"kind":"item",', b'"kind":"fee",', b'"discount":0,'),
+    *(b'"replyto":"g.1",', b'"replyto":"",', b'"replyto":null,', b'"replyto":7,'),
     *(b'"brand":null,', b'"category":"",', b'"tenders":[],', b'"member":null,', b'"line_no":1,'),
     *(b'"tenders":[{"type":"points","amount":0}],', b'"tenders":[{"type":"card","amount":0}],'),
     *(b"2026-02-29", b"2024-02-29", b"2026-00-10", b"1969-12-31", b"2200-01-01", b"T24:00:00", b":60", b"Z", b"+00:00"),
@@ -91,7 +92,7 @@ def assert_says_the_same(poster: Poster, raw: bytes) -> bool:
         return False
     event = decode(raw, ROUTED_BYTES_MAX)
     assert isinstance(event, SaleEvent)
-    assert event.recalled is None
+    assert (event.recalled, event.replyto) == (None, sale.reply_to)
     assert (sale.account_id, sale.key, sale.sale_key, sale.digest) == (event.accountid, key_of(event), key_of(event), digest_of(event))
     assert (sale.raw, sale.offset, sale.place, sale.event, sale.issued_on) == (raw, OFFSET, 0, event, event.data.issued_at.date())
     assert is_plain(event.data, sale.account_id, poster.terms_of(sale.day), None)
@@ -165,13 +166,21 @@ def test_no_field_of_ours_is_passed_over_as_unknown(poster: Poster, known: type[
     plain = scanned(poster, raw)
     assert plain is not None
 
-    def digest_with(name: str, value: bytes) -> str | None:
+    def read_with(name: str, value: bytes) -> tuple[str, str | None] | None:
         sale = scanned(poster, raw.replace(place, b'{"%s":%s,%s' % (name.encode(), value, place[1:]), 1))
-        return sale and sale.digest
+        return sale and (sale.digest, sale.reply_to)
 
-    assert digest_with("unknown", b"1") == digest_with("unknown", b'"1"') == plain.digest
+    assert read_with("unknown", b"1") == read_with("unknown", b'"1"') == (plain.digest, None)
     for field in fields(known):
-        assert plain.digest not in {digest_with(field.encode_name, b"1"), digest_with(field.encode_name, b'"1"')}
+        assert (plain.digest, None) not in {read_with(field.encode_name, b"1"), read_with(field.encode_name, b'"1"')}
+
+
+def test_who_asks_for_a_reply_is_read_and_is_nothing_of_the_sale(poster: Poster) -> None:
+    plain, asking = (scanned(poster, with_account(raw, "m1")) for raw in (PLAIN, b'{"replyto":"6f1c.17",' + PLAIN[1:]))
+    assert plain is not None
+    assert asking is not None
+    assert (plain.reply_to, asking.reply_to) == (None, "6f1c.17")
+    assert (plain.key, plain.digest) == (asking.key, asking.digest)
 
 
 def test_zone_whose_offset_had_seconds_is_left_to_decoding() -> None:

@@ -42,6 +42,7 @@ from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.registry import RegistryStore
+from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import Fenced, Standing, StateStore
 from tillstream.sinks.writer import Writer
 from tillstream.sources.generated import card_number
@@ -100,10 +101,10 @@ class Line:
         self.here = here
         self.client = client
         self.state = CrashingStore(client, crashes)
-        groups = Groups(RegistryStore(client), self.state, PARTITIONS)
-        self.accrue = Accrue(Posters(Timetable([program()])), self.state, writer, Stats(), groups, BudgetStore(client))
-        self.identify = Identify(Directory(client), writer, SEAL, PARTITIONS)
-        self.enrol = Enrol(Directory(client), writer, SEAL)
+        groups, replies = Groups(RegistryStore(client), self.state, PARTITIONS), Replies(client)
+        self.accrue = Accrue(Posters(Timetable([program()])), self.state, writer, Stats(), groups, BudgetStore(client), replies)
+        self.identify = Identify(Directory(client), writer, SEAL, PARTITIONS, replies)
+        self.enrol = Enrol(Directory(client), writer, SEAL, replies)
         self.recovery = Recovery(StateStore(client), here.kafka)
         self.routed = 0
         self.crashed = 0

@@ -179,6 +179,14 @@ def worker(role: str) -> None:
     run_worker(load_config(), role)  # type: ignore[arg-type]
 
 
+@main.command(epilog="Example: tillstream gateway")
+def gateway() -> None:
+    """One gateway against the configured servers, until Ctrl-C or SIGTERM: HTTP for tills, shops and apps."""
+    from tillstream.serving import run_gateway
+
+    run_gateway(load_config(), click.echo)
+
+
 @main.command(epilog="Example: tillstream demo --receipts 20000")
 @click.option("--receipts", type=click.IntRange(1), default=20_000, show_default=True, help="Receipts of The Complete Journey to replay.")
 @click.option("--keep", is_flag=True, help="Leave the system serving until Ctrl-C.")

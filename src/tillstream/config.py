@@ -21,6 +21,8 @@ SEE = "the settings are listed in docs/configuration.md"
 
 Count = Annotated[int, Meta(ge=1)]
 
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+
 Region = Annotated[str, Meta(pattern="^([A-Z]{2})?$")]
 
 
@@ -42,6 +44,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         batch_rows_max: records in one fetched batch at most.
         receipt_window_days: receipts stay in Redis this long after the newest one of their partition; older ones are found in ClickHouse.
         history_rows: records per ClickHouse block at most.
+        gateway_host: address on which a gateway listens; loopback unless told otherwise.
+        gateway_port: its port; 0: a free one.
+        gateway_body_bytes_max: the longest body of a request, bytes.
+        gateway_wait_ms: how long an answer waits for the worker where the caller does not say, milliseconds.
+        gateway_wait_ms_max: how long a caller may wait at most, milliseconds.
         gateway_auth: whether requests need a key; off only on loopback.
         gateway_rates: requests of one key by its scope, `scope=per_second/at_once`, parted by blanks; a scope left out has no limit.
         gateway_replay_window_s: how far a signed request's time may be from the gateway's, seconds.
@@ -62,6 +69,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     batch_rows_max: Count = 1_000
     receipt_window_days: Count = 90
     history_rows: Count = 10_000
+    gateway_host: str = "127.0.0.1"
+    gateway_port: Port = 8080
+    gateway_body_bytes_max: Count = 4_000_000
+    gateway_wait_ms: Count = 500
+    gateway_wait_ms_max: Count = 10_000
     gateway_auth: bool = True
     gateway_rates: str = "till=50/200 read=50/200 campaigns=10/50 members=20/100 admin=20/100"
     gateway_replay_window_s: Count = 300

@@ -7,14 +7,18 @@ import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import ExitStack
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
+from msgspec import structs
 from msgspec.structs import asdict
 
 from tillstream.config import ENVIRONMENT_PREFIX, Config, load_program
-from tillstream.embedded.process import Server, ServerError
+from tillstream.embedded.process import HOST, PROBE_S_MAX, Server, ServerError
 from tillstream.embedded.system import System
 from tillstream.errors import TillstreamError
 from tillstream.servers import check_servers
@@ -60,6 +64,36 @@ class WorkerProcess(Server):
         except OSError:
             return None
         return next((int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM:")), None)
+
+
+class GatewayProcess(Server):
+    """One `tillstream gateway` as a child process, on a free loopback port; ready when it can answer."""
+
+    name: ClassVar[str] = "gateway"
+    grace_s: ClassVar[float] = 15.0
+
+    def __init__(self, config: Config, folder: Path | None = None) -> None:
+        super().__init__(folder)
+        self.config = config
+
+    @property
+    def address(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "tillstream", "gateway"]
+
+    def environment(self) -> Mapping[str, str]:
+        return environment_of(structs.replace(self.config, gateway_host=HOST, gateway_port=self.port))
+
+    def answers(self) -> bool:
+        if not self.running:
+            return False
+        try:
+            with urlopen(f"{self.address}/readyz", timeout=PROBE_S_MAX) as answer:
+                return bool(answer.status == HTTPStatus.OK)
+        except HTTPError:
+            return False
 
 
 class Installation:

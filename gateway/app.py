@@ -1,0 +1,67 @@
+"""The aiohttp application: the table of routes behind the middlewares, and the document that describes it.
+
+    request ─ id ─ figures ─ problems ─ handler ─► Redis (identify, quote, statuses) │ Kafka ─ worker ─ Redis channel (everything sent)
+"""
+
+from collections.abc import AsyncIterator
+
+import msgspec
+from aiohttp import web
+
+from tillstream.gateway.middlewares import Handler, middlewares
+from tillstream.gateway.openapi import document
+from tillstream.gateway.page import page
+from tillstream.gateway.routes import Answer, Call, Route
+from tillstream.gateway.runtime import Gateway
+from tillstream.gateway.table import ROUTES
+
+GATEWAY = web.AppKey("gateway", Gateway)
+
+_encode = msgspec.json.Encoder().encode
+
+
+def create_app(gateway: Gateway) -> web.Application:
+    """The application; it connects when it starts and closes what it opened when it ends."""
+    app = web.Application(middlewares=middlewares(gateway.metrics), client_max_size=gateway.settings.gateway_body_bytes_max)
+    app[GATEWAY] = gateway
+    app.cleanup_ctx.append(connected)
+    # Fixed paths first: aiohttp takes the first that matches, and an id may be `batch`.
+    for route in sorted(ROUTES, key=lambda route: "{" in route.path):
+        app.router.add_route(route.method, route.path, handled(route), name=route.name)
+    described = document(ROUTES)
+    app.router.add_get("/openapi.json", fixed(_encode(described), "application/json"), name="openapi")
+    app.router.add_get("/docs", fixed(page(described).encode(), "text/html"), name="docs")
+    return app
+
+
+async def connected(app: web.Application) -> AsyncIterator[None]:
+    """Connects, and closes at the end, when the requests in progress have had their answers."""
+    await app[GATEWAY].start()
+    yield
+    await app[GATEWAY].stop()
+
+
+def handled(route: Route) -> Handler:
+    """What aiohttp calls for a route."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        body = await request.read() if route.takes is not None else b""
+        return response(await route.handler(Call(request.app[GATEWAY], request, body)))
+
+    return handler
+
+
+def response(answer: Answer) -> web.Response:
+    """An answer as aiohttp sends it."""
+    body = _encode(answer.value) if answer.content_type == "application/json" else answer.value
+    headers = {**answer.headers, "Content-Type": answer.content_type}
+    return web.Response(body=body, status=answer.status, headers=headers)
+
+
+def fixed(body: bytes, content_type: str) -> Handler:
+    """A handler that always answers the same."""
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, content_type=content_type, charset="utf-8" if content_type == "text/html" else None)
+
+    return handler

@@ -1,0 +1,50 @@
+"""`POST /v1/identify`: who stands at the till, and what they have."""
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from tillstream.gateway.answers import Identified
+from tillstream.gateway.bodies import IdentifyBody, decoded
+from tillstream.gateway.routes import Answer, Call
+from tillstream.schemas.receipts import Identity
+
+SHOWN = 4
+"""The end of a card or number that a cashier may see; of a value that is not at least twice as long, nothing is shown."""
+
+NAME = "first_name"
+"""The attribute of an enrolment that a cashier may greet by."""
+
+_body = msgspec.json.Decoder(IdentifyBody)
+
+
+async def identify(call: Call) -> Answer:
+    """The member's first name, tier and balances; somebody unknown gets the same answer, with nothing in it."""
+    asked = decoded(_body, call.body)
+    standings = call.gateway.standings
+    standing = await standings.of_identity(call.gateway.seal.sealed(asked.identity), datetime.now(UTC))
+    return Answer(
+        Identified(
+            name=first_name(standing.profile.get("attributes", {}).get(NAME)) or masked(asked.identity),
+            tier=standings.tier(standing),
+            currency=standings.program_on(standings.today()).program.currency,
+            balances=standings.balances(standing),
+        )
+    )
+
+
+def first_name(value: object) -> str:
+    """What an enrolment has under that name, if it is a text."""
+    return value.strip() if isinstance(value, str) else ""
+
+
+def masked(identity: Identity) -> str:
+    """What somebody showed, but for its end.
+
+    >>> masked(Identity("card", "2901234567890")), masked(Identity("email", "jan@example.org")), masked(Identity("app", "77"))
+    ('card …7890', 'email …@example.org', 'app …')
+    """
+    value = identity.value.strip()
+    if identity.scheme == "email" and "@" in value:
+        return f"email …@{value.rpartition('@')[2]}"
+    return f"{identity.scheme} …{value[-SHOWN:] if len(value) >= 2 * SHOWN else ''}"

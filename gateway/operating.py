@@ -1,0 +1,41 @@
+"""What operators and machines ask of a gateway: whether it runs, whether it can answer, what it counted."""
+
+import asyncio
+
+from redis.exceptions import RedisClusterException, RedisError
+
+from tillstream.gateway.answers import Health, Readiness
+from tillstream.gateway.metrics import CONTENT_TYPE
+from tillstream.gateway.routes import Answer, Call
+from tillstream.gateway.runtime import Gateway
+
+LOOK_S = 0.5
+
+
+async def healthz(call: Call) -> Answer:
+    """The process answers; nothing is said of what stands behind it."""
+    return Answer(Health())
+
+
+async def readyz(call: Call) -> Answer:
+    """Whether Redis and Kafka answer, and replies of workers are listened for; 503 where not."""
+    gateway = call.gateway
+    redis, kafka = await asyncio.gather(redis_answers(gateway), asyncio.to_thread(gateway.events.answers, LOOK_S))
+    replies = gateway.inbox.listening.is_set()
+    ready = redis and kafka and replies
+    return Answer(Readiness(ready, redis, kafka, replies), 200 if ready else 503)
+
+
+async def redis_answers(gateway: Gateway) -> bool:
+    """Whether Redis does, within half a second."""
+    try:
+        async with asyncio.timeout(LOOK_S):
+            await gateway.redis.ping()
+    except (RedisError, RedisClusterException, OSError, TimeoutError):
+        return False
+    return True
+
+
+async def metrics(call: Call) -> Answer:
+    """Counters and latencies."""
+    return Answer(call.gateway.metrics.text(), content_type=CONTENT_TYPE)

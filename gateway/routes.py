@@ -1,0 +1,69 @@
+"""One endpoint, declared: what it takes, what it answers, who may call it. The table of them is in table.py.
+
+From a `Route` come the aiohttp route (app.py), its page in the OpenAPI document (openapi.py) and the scope that a key needs.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from aiohttp import web
+from msgspec import Struct
+
+from tillstream.gateway.runtime import Gateway
+
+Scope = Literal["read", "till", "members", "admin"]
+"""What a key may do: look up; what a till does; enrol and change members; merge, erase and adjust."""
+
+
+class Parameter(NamedTuple):
+    """A parameter in the query string or in a header; those in the path are read off the path."""
+
+    name: str
+    summary: str
+    kind: type = str
+    place: Literal["query", "header"] = "query"
+    required: bool = False
+
+
+class Call(NamedTuple):
+    """One request on its way through a handler; `body` is empty where the route takes none."""
+
+    gateway: Gateway
+    request: web.Request
+    body: bytes
+
+    def path(self, name: str) -> str:
+        """A parameter of the path, decoded."""
+        return self.request.match_info[name]
+
+
+class Answer(NamedTuple):
+    """What a handler gives back: `value` is encoded as JSON; of another `content_type` it is bytes already."""
+
+    value: Any
+    status: int = 200
+    headers: Mapping[str, str] = {}
+    content_type: str = "application/json"
+
+
+class Route(Struct, frozen=True, kw_only=True):
+    """One endpoint.
+
+    Attributes:
+        name: what metrics, log and clients call it (`operationId`).
+        scope: what a key must have; None: open to everybody who reaches the port.
+        takes: type of the JSON body; None: no body.
+        answers: type of the JSON body by status; a content type where the body is something else; problems go without saying.
+        also: content types beside JSON that the caller may accept.
+    """
+
+    method: Literal["GET", "POST"]
+    path: str
+    name: str
+    summary: str
+    handler: Callable[[Call], Awaitable[Answer]]
+    answers: Mapping[int, Any]
+    scope: Scope | None = None
+    takes: Any = None
+    parameters: tuple[Parameter, ...] = ()
+    also: tuple[str, ...] = ()

@@ -1,0 +1,109 @@
+"""All endpoints, declared once: aiohttp's routes, the OpenAPI document and the scopes of keys are made of this table."""
+
+from tillstream.gateway import bodies
+from tillstream.gateway.answers import Health, Identified, Outcome, Outcomes, Quoted, Readiness, Statement
+from tillstream.gateway.identify import identify
+from tillstream.gateway.operating import healthz, metrics, readyz
+from tillstream.gateway.quoting import quote
+from tillstream.gateway.receipts import get_outcome, get_receipt, post_batch, post_receipt
+from tillstream.gateway.routes import Parameter, Route, Scope
+from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
+from tillstream.gateway.writes import Handler, registers, sends
+
+PREFER = Parameter("Prefer", "`wait=<ms>`: how long to wait for the worker, milliseconds; past it the answer is 202.", place="header")
+IDEMPOTENCY_KEY = Parameter("Idempotency-Key", "The event's `id`. Sent again under it, the event counts once, for ever.", place="header")
+
+SENT = {200: Outcome, 202: Outcome}
+"""What became of an event; 202: not known yet, or, of a return, its sale has not come."""
+
+
+def event(path: str, name: str, summary: str, takes: object, handler: Handler, scope: Scope) -> Route:
+    """An endpoint that sends one event and waits for its outcome."""
+    parameters = (PREFER, IDEMPOTENCY_KEY)
+    return Route(
+        method="POST", path=path, name=name, summary=summary, handler=handler, answers=SENT, scope=scope, takes=takes,
+        parameters=parameters,
+    )  # fmt: skip
+
+
+ROUTES = (
+    Route(
+        method="POST", path="/v1/identify", name="identify", scope="till", takes=bodies.IdentifyBody, answers={200: Identified},
+        summary="Who stands at the till: first name, tier, balances, and what may be spent now.", handler=identify,
+    ),
+    Route(
+        method="POST", path="/v1/quote", name="quote", scope="till", takes=bodies.QuoteBody, answers={200: Quoted},
+        summary="What a basket would earn, line by line, and the points that may pay it. Changes nothing.", handler=quote,
+    ),
+    event("/v1/receipts", "post_receipt", "A sale, a return or a void.", bodies.ReceiptBody, post_receipt, "till"),
+    Route(
+        method="POST", path="/v1/receipts/batch", name="post_receipts", scope="till", takes=bodies.BatchBody, answers={200: Outcomes},
+        summary="Receipts of a till that was offline, each with its own outcome.", handler=post_batch, parameters=(PREFER,),
+    ),
+    Route(
+        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="till", answers={200: Outcome}, handler=get_receipt,
+        summary="What became of a receipt; the slashes in its id are written %2F.",
+        parameters=(
+            Parameter("source", "Who issued it, as `tills/PL-0001`.", required=True),
+            Parameter("void", "Whether its void is asked for.", bool),
+        ),
+    ),
+    Route(
+        method="GET", path="/v1/outcomes/{key}", name="get_outcome", scope="till", answers={200: Outcome}, handler=get_outcome,
+        summary="What became of any other event, by its natural key.",
+        parameters=(Parameter("member", "Of a member event: the member."),),
+    ),
+    event("/v1/holds", "hold", "Sets points aside for one purchase.", bodies.HoldBody, sends("points.hold"), "till"),
+    event(
+        "/v1/holds/{id}/release", "release", "Gives a hold back.", bodies.ReleaseBody, sends("points.release", hold_id="id"), "till"
+    ),
+    event("/v1/redemptions", "redeem", "Spends points on a reward.", bodies.RedeemBody, sends("points.redeem"), "till"),
+    event("/v1/adjustments", "adjust", "Corrects a balance; says why and who.", bodies.AdjustBody, sends("points.adjust"), "admin"),
+    event(
+        "/v1/transfers", "transfer", "Moves points within a household.", bodies.TransferBody, sends("points.transfer"), "members"
+    ),
+    event("/v1/activities", "activity", "What a member did besides buying.", bodies.ActivityBody, sends("activity."), "members"),
+    event("/v1/members", "enrol", "Enrols a member, or says what has changed.", bodies.EnrolBody, registers("member.enrolled"), "members"),
+    event(
+        "/v1/members/{id}/identities", "add_identity", "Adds a card, phone, app, ...", bodies.IdentityBody,
+        registers("member.identity_added", member_id="id"), "members",
+    ),
+    event(
+        "/v1/members/{id}/consents", "change_consents", "Gives or withdraws consents, by purpose.", bodies.ConsentBody,
+        registers("member.consent_changed", member_id="id"), "members",
+    ),
+    event(
+        "/v1/members/{id}/household", "change_household", "Joins or leaves a household.", bodies.HouseholdBody,
+        registers("member.household_changed", member_id="id"), "members",
+    ),
+    event(
+        "/v1/members/{id}/merge", "merge", "The member is the same person as another.", bodies.MergeBody,
+        registers("member.merged", **{"from": "id"}), "admin",
+    ),
+    event(
+        "/v1/members/{id}/unmerge", "unmerge", "Ends a merge.", bodies.MergeBody, registers("member.unmerged", **{"from": "id"}), "admin"
+    ),
+    event(
+        "/v1/members/{id}/erase", "erase", "Forgets who the member is; the ledger stays.", bodies.EraseBody,
+        registers("member.erased", member_id="id"), "admin",
+    ),
+    Route(
+        method="GET", path="/v1/members/{id}/statement", name="statement", scope="read", answers={200: Statement}, handler=statement,
+        summary="A member's ledger entries, the latest first, each with its reason.", also=("text/csv",),
+        parameters=(
+            Parameter("limit", f"Entries in a page, 1 to {PAGE_MAX}; {PAGE} unless given.", int),
+            Parameter("cursor", "`next` of the page before."),
+        ),
+    ),
+    Route(
+        method="GET", path="/healthz", name="healthz", answers={200: Health}, handler=healthz, summary="Whether the process runs.",
+    ),
+    Route(
+        method="GET", path="/readyz", name="readyz", answers={200: Readiness, 503: Readiness}, handler=readyz,
+        summary="Whether requests can be answered now.",
+    ),
+    Route(
+        method="GET", path="/metrics", name="metrics", answers={200: "text/plain"}, handler=metrics,
+        summary="Counters and latencies, for Prometheus.",
+    ),
+)  # fmt: skip

@@ -1,0 +1,73 @@
+"""A gateway in front of real servers and a real worker, for tests, and the few words of HTTP that they need."""
+
+import http.client
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.pipeline_harness import Stage, stage
+from tillstream.installation import GatewayProcess, WorkerProcess
+
+WAIT = {"Prefer": "wait=8000"}
+"""A machine shared with others may take its time; what is tested is what comes, not when."""
+
+TIMEOUT_S = 20.0
+
+
+class Said(NamedTuple):
+    """An answer: its status, its body, from JSON where it is JSON, and its headers in lower case."""
+
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+class Place(NamedTuple):
+    """Servers, a worker and a gateway."""
+
+    stage: Stage
+    worker: WorkerProcess
+    gateway: GatewayProcess
+
+    def get(self, path: str, **headers: str) -> Said:
+        return ask(self.gateway.address, "GET", path, None, headers)
+
+    def post(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Said:
+        return ask(self.gateway.address, "POST", path, body, WAIT if headers is None else headers)
+
+
+def ask(address: str, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Said:
+    """One request; a body that is not bytes goes as JSON."""
+    where = urlsplit(address)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=TIMEOUT_S)
+    sent = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+    try:
+        connection.request(method, path, sent, headers or {})
+        answer = connection.getresponse()
+        raw, found = answer.read(), {name.lower(): value for name, value in answer.getheaders()}
+    finally:
+        connection.close()
+    return Said(answer.status, json.loads(raw) if "json" in found.get("content-type", "") and raw else raw, found)
+
+
+@contextmanager
+def place(folder: Path) -> Iterator[Place]:
+    """All of it, for the program of pipeline_harness.py; stopped by pid."""
+    with stage(folder) as here, here.worker() as worker:
+        gateway = GatewayProcess(here.config, folder / "gateway")
+        gateway.start()
+        try:
+            yield Place(here, worker, gateway)
+        finally:
+            gateway.stop()
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    with place(tmp_path_factory.mktemp("gateway")) as there:
+        yield there
