@@ -3,6 +3,7 @@
     request ─ id ─ figures ─ problems ─ handler ─► Redis (identify, quote, statuses) │ Kafka ─ worker ─ Redis channel (everything sent)
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -16,6 +17,9 @@ from tillstream.gateway.runtime import Gateway
 from tillstream.gateway.table import ROUTES
 
 GATEWAY = web.AppKey("gateway", Gateway)
+
+ANSWER_S = 0.9
+"""What only looks something up answers within this, or says that it cannot: a till never hangs."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -46,7 +50,8 @@ def handled(route: Route) -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         body = await request.read() if route.takes is not None else b""
-        return response(await route.handler(Call(request.app[GATEWAY], request, body)))
+        async with asyncio.timeout(None if route.patient else ANSWER_S):
+            return response(await route.handler(Call(request.app[GATEWAY], request, body)))
 
     return handler
 

@@ -102,7 +102,12 @@ def composed(body: bytes, says: Says, reply_to: str) -> Composed:
         "replyto": text(reply_to),
     }
     raw = _encode(whole)
-    event = decode_from_outside(raw)
+    try:
+        event = decode_from_outside(raw)
+    except Malformed as problem:
+        if problem.path == "$.time" and "time" not in fields:  # It is the one of the data.
+            raise Malformed(problem.code, "$.data.issued_at", problem.message) from None
+        raise
     if isinstance(event, MemberEvent):
         return Composed(event, Record(MEMBERS, subject_of(event).encode(), raw))
     return Composed(event, Record(RECEIPTS, event.source.encode(), raw))  # type: ignore[arg-type]

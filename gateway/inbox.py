@@ -67,8 +67,11 @@ class Inbox:
             await asyncio.sleep(AGAIN_S)
 
     async def _listen(self) -> None:
+        is_cluster = isinstance(self.client, RedisCluster)
+        if is_cluster:
+            await self.client.initialize()  # Else it does not know yet which server has the channel.
         pubsub: Any = self.client.pubsub()
-        look = pubsub.get_sharded_message if isinstance(self.client, RedisCluster) else pubsub.get_message
+        look = pubsub.get_sharded_message if is_cluster else pubsub.get_message
         try:
             await pubsub.ssubscribe(CHANNEL + self.name)
             while True:

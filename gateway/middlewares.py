@@ -20,6 +20,9 @@ REQUEST_ID = "X-Request-Id"
 REQUEST_IDS = re.compile(r"[\x21-\x7e]{1,128}")
 """Ids that a caller may give: printable, so that they can stand in a log and in a header."""
 
+SERVER = "tillstream"
+"""In place of the versions of what we are built on, which are nobody's business."""
+
 CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "unsupported_media_type"}
 
 log = logging.getLogger("tillstream.gateway")
@@ -37,6 +40,7 @@ async def identified(request: web.Request, handler: Handler) -> web.StreamRespon
     request["id"] = given if REQUEST_IDS.fullmatch(given) else secrets.token_hex(8)
     response = await handler(request)
     response.headers[REQUEST_ID] = request["id"]
+    response.headers["Server"] = SERVER
     return response
 
 

@@ -54,6 +54,7 @@ class Route(Struct, frozen=True, kw_only=True):
         scope: what a key must have; None: open to everybody who reaches the port.
         takes: type of the JSON body; None: no body.
         answers: type of the JSON body by status; a content type where the body is something else; problems go without saying.
+        patient: whether it may take longer than a second: it waits for a worker, or reads history.
         also: content types beside JSON that the caller may accept.
     """
 
@@ -66,4 +67,5 @@ class Route(Struct, frozen=True, kw_only=True):
     scope: Scope | None = None
     takes: Any = None
     parameters: tuple[Parameter, ...] = ()
+    patient: bool = False
     also: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ def event(path: str, name: str, summary: str, takes: object, handler: Handler, s
     parameters = (PREFER, IDEMPOTENCY_KEY)
     return Route(
         method="POST", path=path, name=name, summary=summary, handler=handler, answers=SENT, scope=scope, takes=takes,
-        parameters=parameters,
+        parameters=parameters, patient=True,
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ ROUTES = (
     event("/v1/receipts", "post_receipt", "A sale, a return or a void.", bodies.ReceiptBody, post_receipt, "till"),
     Route(
         method="POST", path="/v1/receipts/batch", name="post_receipts", scope="till", takes=bodies.BatchBody, answers={200: Outcomes},
-        summary="Receipts of a till that was offline, each with its own outcome.", handler=post_batch, parameters=(PREFER,),
+        summary="Receipts of a till that was offline, each with its own outcome.", handler=post_batch, parameters=(PREFER,), patient=True,
     ),
     Route(
         method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="till", answers={200: Outcome}, handler=get_receipt,
@@ -89,7 +89,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/members/{id}/statement", name="statement", scope="read", answers={200: Statement}, handler=statement,
-        summary="A member's ledger entries, the latest first, each with its reason.", also=("text/csv",),
+        summary="A member's ledger entries, the latest first, each with its reason.", also=("text/csv",), patient=True,
         parameters=(
             Parameter("limit", f"Entries in a page, 1 to {PAGE_MAX}; {PAGE} unless given.", int),
             Parameter("cursor", "`next` of the page before."),

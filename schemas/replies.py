@@ -20,8 +20,8 @@ NOTHING = Raw(b"null")
 class Reply(Struct, frozen=True, omit_defaults=True):
     """One event's outcome.
 
-    `key` is its natural key; `record` the ledger record of its posting, also where it had come before, or null; `code`, `path` and `message` say why
-    it was refused, as in its dead letter.
+    `key` is its natural key; `record` the ledger record of its posting, also where it had come before, or null; `code`, `path` and
+    `message` say why it was refused, as in its dead letter.
     """
 
     to: str
