@@ -9,6 +9,8 @@ import re
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+import structlog
+
 MASK = "***"
 
 PERSONAL = frozenset(
@@ -62,6 +64,13 @@ def masked(value: Any) -> Any:
 def mask_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """structlog's processor; what it adds itself, as the time, is added behind it."""
     return {name: MASK if name.lower() in MASKED_FIELDS else masked(value) for name, value in event.items()}
+
+
+def mask_handlers() -> None:
+    """Puts `Masking` on the root logger's handlers, and `mask_event` in front of structlog's other processors."""
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(Masking())
+    structlog.configure(processors=[mask_event, *structlog.get_config()["processors"]])
 
 
 class Masking(logging.Filter):

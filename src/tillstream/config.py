@@ -52,6 +52,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_auth: whether requests need a key; off only on loopback.
         gateway_rates: requests of one key by its scope, `scope=per_second/at_once`, parted by blanks; a scope left out has no limit.
         gateway_replay_window_s: how far a signed request's time may be from the gateway's, seconds.
+        spool_folder: folder where a gateway keeps receipts while Kafka is away, one gateway each; empty: none.
+        spool_bytes_max: how much it may hold, bytes.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -77,6 +79,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_auth: bool = True
     gateway_rates: str = "till=50/200 read=50/200 campaigns=10/50 members=20/100 admin=20/100"
     gateway_replay_window_s: Count = 300
+    spool_folder: str = ""
+    spool_bytes_max: Count = 1_000_000_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from ipaddress import ip_address
 
 import uvloop
 from aiohttp import web
@@ -11,7 +12,10 @@ from aiohttp import web
 from tillstream.config import Config, load_seed
 from tillstream.errors import UsageError
 from tillstream.gateway.app import create_app
+from tillstream.gateway.limits import RatesInvalid, parse_rates
+from tillstream.gateway.masking import mask_handlers
 from tillstream.gateway.runtime import Gateway, GatewaySettings
+from tillstream.gateway.spool import SpoolInUse
 from tillstream.servers import check_identity_key, check_servers
 from tillstream.streams.programs import NoProgram
 
@@ -23,10 +27,29 @@ def gateway_settings(config: Config) -> GatewaySettings:
     """The gateway's part of the configuration.
 
     Raises:
-        UsageError: `identity_key` is missing or of the wrong length.
+        UsageError: `identity_key` is missing or of the wrong length; keys are off, and others than this machine could ask; rates are none.
     """
     check_identity_key(config)
+    if not config.gateway_auth and not is_loopback(config.gateway_host):
+        where = f"gateway_host is {config.gateway_host}, which other machines may reach"
+        raise UsageError(f"gateway_auth: keys are off, and {where}; turn them on, or listen on 127.0.0.1")
+    try:
+        parse_rates(config.gateway_rates)
+    except RatesInvalid as error:
+        raise UsageError(f"gateway_rates: {error}") from None
     return GatewaySettings(**{name: getattr(config, name) for name in GatewaySettings.__struct_fields__})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address; a name other than localhost may be anybody's.
+
+    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "", "till.example")]
+    [True, True, True, False, False, False, False]
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def run_gateway(config: Config, say: Callable[[str], None]) -> None:
@@ -39,6 +62,7 @@ def run_gateway(config: Config, say: Callable[[str], None]) -> None:
     settings = gateway_settings(config)
     check_servers(config, "points")
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    mask_handlers()
     uvloop.run(serve(settings, seed, say))
 
 
@@ -56,6 +80,8 @@ async def serve(settings: GatewaySettings, seed: str | None, say: Callable[[str]
         await told.wait()
     except NoProgram as error:
         raise UsageError(str(error)) from None
+    except SpoolInUse as error:
+        raise UsageError(f"spool_folder: {error}") from None
     except OSError as error:
         where = f"{settings.gateway_host}:{settings.gateway_port}"
         raise UsageError(f"gateway: cannot listen on {where}: {error.strerror}; change gateway_host or gateway_port") from None
