@@ -10,8 +10,8 @@ from jsonschema import Draft202012Validator
 from tillstream.gateway.answers import Balance, Entry, Lot, Outcome
 from tillstream.gateway.openapi import document, is_type
 from tillstream.gateway.page import page
+from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.problems import Problem, problem_of
-from tillstream.gateway.routes import Scope
 from tillstream.gateway.table import ROUTES
 from tillstream.schemas.events import Malformed
 
@@ -32,7 +32,8 @@ def test_every_route_is_in_the_document_with_what_it_takes_and_answers() -> None
 
 def test_every_route_but_an_operator_s_needs_a_scope() -> None:
     assert {route.path for route in ROUTES if route.scope is None} == {"/healthz", "/readyz", "/metrics"}
-    assert {route.scope for route in ROUTES} == {None, *get_args(Scope)}
+    # Programs are not published by HTTP yet; keys for it can be made.
+    assert {route.scope for route in ROUTES} == {None, *get_args(RouteScope)} - {"campaigns"}
 
 
 def references(value: Any) -> set[str]:
