@@ -8,7 +8,7 @@ from datetime import date
 from typing import Annotated, TypeVar
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Raw, Struct
 
 from tillstream.gateway.problems import refusal
 from tillstream.schemas.activities import Activity
@@ -73,9 +73,9 @@ ReceiptBody = SaleBody | ReturnBody | VoidBody
 
 
 class BatchBody(Struct, frozen=True):
-    """Receipts of a till that was offline."""
+    """Receipts of a till that was offline, each a body of `POST /v1/receipts`; one that is none is refused by itself."""
 
-    events: Annotated[list[ReceiptBody], Meta(min_length=1, max_length=EVENTS_MAX)]
+    events: Annotated[list[Raw], Meta(min_length=1, max_length=EVENTS_MAX)]
 
 
 class HoldBody(EventBody, frozen=True, kw_only=True):

@@ -67,8 +67,13 @@ def operation(route: Route) -> dict[str, Any]:
     if route.scope is not None:
         page["x-scope"] = route.scope
     if route.takes is not None:
-        page["requestBody"] = {"required": True, "content": {"application/json": {"schema": reference(route.takes)}}}
+        page["requestBody"] = {"required": needs_body(route.takes), "content": {"application/json": {"schema": reference(route.takes)}}}
     return page
+
+
+def needs_body(kind: Any) -> bool:
+    """Whether something has to be said; a body of which all may be left out may be left out itself."""
+    return any(field.required for part in get_args(kind) or (kind,) for field in msgspec.structs.fields(part))
 
 
 def in_path(name: str) -> dict[str, Any]:

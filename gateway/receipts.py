@@ -3,10 +3,9 @@
 import asyncio
 
 import msgspec
-from msgspec import Raw, Struct
 
 from tillstream.gateway.answers import Outcome, Outcomes
-from tillstream.gateway.bodies import EVENTS_MAX, decoded
+from tillstream.gateway.bodies import BatchBody, decoded
 from tillstream.gateway.composing import Composed, Says, composed
 from tillstream.gateway.outcomes import kept, outcome_of
 from tillstream.gateway.permits import check_event, check_source
@@ -22,11 +21,7 @@ from tillstream.schemas.replies import Reply
 RECEIPTS = Says(("receipt.sale", "receipt.return", "receipt.void"))
 
 
-class _Batch(Struct, frozen=True):
-    events: list[Raw]
-
-
-_batch = msgspec.json.Decoder(_Batch)
+_batch = msgspec.json.Decoder(BatchBody)
 
 
 async def post_receipt(call: Call) -> Answer:
@@ -38,8 +33,6 @@ async def post_batch(call: Call) -> Answer:
     """Many receipts, each with its own outcome: what is malformed is refused, and holds up none of the others."""
     gateway = call.gateway
     asked = decoded(_batch, call.body).events
-    if not 1 <= len(asked) <= EVENTS_MAX:
-        raise refusal(Malformed("invalid", "$.events", f"{len(asked)} events, 1 to {EVENTS_MAX} may be sent at once"))
     waiting = [gateway.inbox.expect() for _ in asked]
     try:
         events = [parsed(bytes(body), to, call.key) for body, to in zip(asked, waiting, strict=True)]

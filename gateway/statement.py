@@ -49,7 +49,7 @@ async def statement(call: Call) -> Answer:
         query = urlencode({"limit": limit, "cursor": following})
         headers = {"Link": f'<{call.request.rel_url.with_query(None)}?{query}>; rel="next"'}
     if wants_csv(call.request.headers.get("Accept", "")):
-        return Answer(as_csv(lines), headers=headers, content_type=CSV)
+        return Answer(as_csv(lines), headers=headers, content_type=f"{CSV}; charset=utf-8")
     return Answer(Statement(lines, following, complete), headers=headers)
 
 

@@ -138,7 +138,10 @@ def replies_to(events: Sequence[tuple[Said, Message, Noted]], circular: Sequence
             yield refused(event.replyto, key_of(event), conflict(item))
         elif event in circular:
             yield refused(event.replyto, key_of(event), circular_merge(event))  # type: ignore[arg-type]
-        elif not isinstance(event, EnrolledEvent) or status == "forgotten":
+        elif status == "forgotten":
+            problem = Malformed("erased", "$.time", "the member was erased after this; nothing of it is kept")
+            yield refused(event.replyto, key_of(event), problem)
+        elif not isinstance(event, EnrolledEvent):
             yield Reply(event.replyto, "duplicate" if status == "same" else "accepted", key_of(event))
 
 

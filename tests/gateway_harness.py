@@ -10,8 +10,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.pipeline_harness import Stage, stage
+from tests.pipeline_harness import IDENTITY_KEY, PARTITIONS, PROGRAM, SESSION_MS, Stage, stage
+from tillstream.config import Config
+from tillstream.embedded.system import System
 from tillstream.installation import GatewayProcess, WorkerProcess
+from tillstream.streams.topics import ensure_topics
 
 WAIT = {"Prefer": "wait=8000"}
 """A machine shared with others may take its time; what is tested is what comes, not when."""
@@ -65,6 +68,27 @@ def place(folder: Path) -> Iterator[Place]:
             yield Place(here, worker, gateway)
         finally:
             gateway.stop()
+
+
+@contextmanager
+def installed(folder: Path) -> Iterator[tuple[Config, str]]:
+    """A whole installation, ClickHouse included, and a gateway's address."""
+    path = folder / "program.toml"
+    path.write_text(PROGRAM)
+    with System() as addresses:
+        config = Config(
+            kafka=addresses.kafka, kafka_transactions=False, redis=addresses.redis, clickhouse=addresses.clickhouse, program=str(path),
+            identity_key=IDENTITY_KEY.decode(), partitions=PARTITIONS, session_ms=SESSION_MS, poll_interval_ms=20_000, log_level="warning",
+        )  # fmt: skip
+        ensure_topics(config.kafka, config.partitions, 1)
+        servers = [WorkerProcess(config, "points"), WorkerProcess(config, "history"), GatewayProcess(config)]
+        try:
+            for server in servers:
+                server.start()
+            yield config, servers[-1].address
+        finally:
+            for server in servers:
+                server.stop()
 
 
 @pytest.fixture(scope="module")

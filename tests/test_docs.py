@@ -17,6 +17,7 @@ import pytest
 
 import tillstream
 from tillstream.config import ENVIRONMENT_PREFIX, Config
+from tillstream.gateway.table import ROUTES
 from tillstream.schemas.program_file import NOT_YET, parse_program
 from tillstream.schemas.programs import (
     AWARD_FORMS,
@@ -49,6 +50,7 @@ from tillstream.simulate import Simulation
 from tillstream.sinks.budgets import BUDGETS, TURN
 from tillstream.sinks.directory import MEMBERS_KEY
 from tillstream.sinks.registry import KEYS
+from tillstream.sinks.replies import ANSWER, CHANNEL
 from tillstream.sinks.state import keys
 from tillstream.streams.topics import topic_specs
 
@@ -56,7 +58,8 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"(test_\w+\.py)::(test_\w+)")
-PATH = re.compile(r"(?<![\w/`.])((?:schemas|kernels|sinks|sources|streams|src|tests|docs|programs)/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
+ROOMS = "schemas|kernels|sinks|sources|streams|gateway|src|tests|docs|programs"
+PATH = re.compile(rf"(?<![\w/`.])((?:{ROOMS})/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
 
 BASE = """
 [program]
@@ -175,7 +178,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS):
+    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS, f"{CHANNEL}<gateway>", f"{ANSWER}<key>"):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):
@@ -251,6 +254,11 @@ def test_program_page_lists_what_is_not_judged_yet() -> None:
     assert listed == set(NOT_YET)
 
 
+def test_gateway_page_names_every_endpoint() -> None:
+    text = (ROOT / "docs/gateway.md").read_text()
+    assert not [route for route in ROUTES if f"`{route.method} {route.path}`" not in text]
+
+
 def test_dead_letter_codes_are_all_in_the_runbook() -> None:
     sources = [path for room in ("schemas", "kernels", "streams") for path in (ROOT / room).glob("*.py")]
     codes = {code for path in sources for code in re.findall(r"Malformed\(\s*\"(\w+)\"", path.read_text())}
@@ -262,7 +270,7 @@ def test_dead_letter_codes_are_all_in_the_runbook() -> None:
 def modules() -> list[str]:
     """All but what runs when it is imported, and what would load chDB into this process."""
     found = {module.name for module in pkgutil.walk_packages(tillstream.__path__, "tillstream.")}
-    for room in ("schemas", "kernels", "streams", "sinks", "sources"):  # an editable install keeps them outside of the path
+    for room in ("schemas", "kernels", "streams", "sinks", "sources", "gateway"):  # an editable install keeps them outside of the path
         found |= {module.name for module in pkgutil.walk_packages([str(ROOT / room)], f"tillstream.{room}.")}
     return [name for name in sorted(found) if not name.endswith("__main__") and ".chdb_" not in name]
 

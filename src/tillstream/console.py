@@ -14,7 +14,7 @@ from rich.table import Table
 from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.demo import run_demo
 from tillstream.histories import Faults, named
-from tillstream.installation import Installation, environment_of
+from tillstream.installation import Installation, environment_of, gateway_of
 from tillstream.kernels.wording import explanation_words
 from tillstream.schemas.explanations import Explanation
 from tillstream.sending import Sender
@@ -52,8 +52,9 @@ class DemoScreen:
             if not self.out.stderr:
                 show_figures(self.out, result)
             if keep:
-                show_settings(self.out, config)
-                wait_for_interrupt()
+                with gateway_of(config) as address:
+                    show_settings(self.out, config, address)
+                    wait_for_interrupt()
 
         run_demo(receipts, self.say, self.advance, finish)
         return figures
@@ -152,9 +153,9 @@ def show_programs(rows: list[dict[str, Any]]) -> None:
     out.print(table)
 
 
-def show_settings(out: Console, config: Config) -> None:
-    """The variables that lead other commands to this installation."""
-    out.print("\nserving; in another terminal:")
+def show_settings(out: Console, config: Config, gateway: str) -> None:
+    """The gateway's address, and the variables that lead other commands to this installation."""
+    out.print(f"\nserving; the gateway is {gateway}, what it does stands at {gateway}/docs; in another terminal:", soft_wrap=True)
     for name, value in environment_of(config).items():
         out.print(f"  export {name}={value}", soft_wrap=True)
     out.print(f"then for example: tillstream verify, or tillstream replay generated. ({ENVIRONMENT_PREFIX}* are settings.) Ctrl-C ends it.")
@@ -164,8 +165,8 @@ def serve_installation(program: str | None) -> None:
     """The embedded system until Ctrl-C."""
     out = Console(highlight=False)
     installation = Installation(Path(program) if program else DEMO_PROGRAM)
-    with installation as config:
-        show_settings(out, config)
+    with installation as config, gateway_of(config) as address:
+        show_settings(out, config, address)
         wait_for_interrupt(installation)
 
 

@@ -5,8 +5,8 @@ In: a program file. Out: a configuration that leads to it, for this process and 
 
 import secrets
 import sys
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -94,6 +94,20 @@ class GatewayProcess(Server):
                 return bool(answer.status == HTTPStatus.OK)
         except HTTPError:
             return False
+
+
+@contextmanager
+def gateway_of(config: Config) -> Iterator[str]:
+    """A gateway of an installation; gives its address.
+
+    Raises:
+        TillstreamError: it does not start.
+    """
+    try:
+        with GatewayProcess(config) as address:
+            yield address
+    except ServerError as error:
+        raise TillstreamError(str(error)) from None
 
 
 class Installation:
