@@ -36,7 +36,7 @@ log = logging.getLogger("tillstream.gateway")
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True):
-    """The part of the configuration that a gateway needs; `tillstream.config` documents each."""
+    """The part of the configuration that a gateway needs; `tillstream.config` documents each; `kafka_security` is librdkafka's."""
 
     kafka: str
     redis: str
@@ -54,6 +54,9 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     gateway_replay_window_s: int
     spool_folder: str
     spool_bytes_max: int
+    redis_ca: str
+    clickhouse_ca: str
+    kafka_security: dict[str, str]
 
 
 class Gateway:
@@ -61,17 +64,17 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, seed: str | None) -> None:
         self.settings = settings
-        self.kafka = {"bootstrap.servers": settings.kafka}
+        self.kafka = {"bootstrap.servers": settings.kafka, **settings.kafka_security}
         self.seal = Seal(settings.identity_key.encode(), settings.phone_region)
         self.metrics = Metrics()
         self.programs = Programs(self.kafka, seed)
-        self.redis = connect(settings.redis, ANSWER_S)
+        self.redis = connect(settings.redis, ANSWER_S, settings.redis_ca)
         self.state, self.registry, self.replies = StateStore(self.redis), RegistryStore(self.redis), Replies(self.redis)
         self.inbox = Inbox(self.redis)
         self.events = KafkaEvents(self.kafka)
         self.keyring = Keyring(self.kafka, Vault(settings.identity_key.encode()))
         self.security = self._security() if settings.gateway_auth else None
-        self.history = Statements(settings.clickhouse)
+        self.history = Statements(settings.clickhouse, settings.clickhouse_ca)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

@@ -13,6 +13,7 @@
     audit         key id                  who changed members, keys and programs    1
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
@@ -38,6 +39,8 @@ DEADLETTER_BYTES_MAX = 12 * 1024 * 1024
 """A refused record in base64, with its reason."""
 
 ANSWER_S = 15.0
+
+NO_SECURITY: Mapping[str, str] = {}
 
 KEPT = {"retention.ms": "-1"}
 COMPACTED = {"cleanup.policy": "compact"}
@@ -83,14 +86,14 @@ class BrokerUnreachable(Exception):
         self.address = address
 
 
-def ensure_topics(bootstrap: str, partitions: int, replication: int) -> None:
-    """Creates the topics that are missing and checks the partition counts of those that are there.
+def ensure_topics(bootstrap: str, partitions: int, replication: int, security: Mapping[str, str] = NO_SECURITY) -> None:
+    """Creates the topics that are missing and checks the partition counts of those that are there; `security` is librdkafka's.
 
     Raises:
         BrokerUnreachable: no broker answers within `ANSWER_S`.
         TopicsUnfit: a topic's number of partitions is not the configured one.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient({**security, "bootstrap.servers": bootstrap, "log_level": 0})
     there = partition_counts(admin, bootstrap)
     specs = topic_specs(partitions)
     missing = [NewTopic(s.name, s.partitions, replication, config=s.settings) for s in specs if s.name not in there]

@@ -24,6 +24,7 @@ from tillstream.servers import check_identity_key, check_kafka, failures_named
 from tillstream.streams.appending import append
 from tillstream.streams.recovery import read_topic
 from tillstream.streams.topics import AUDIT
+from tillstream.tls import kafka_settings
 
 
 def create_key(
@@ -44,7 +45,7 @@ def create_key(
     check_kafka(config)
     minted = mint(cast(Scope, scope), stores, name, expires_at, moment, Vault(config.identity_key.encode()) if signed else None)
     with failures_named(config):
-        publish_key({"bootstrap.servers": config.kafka}, minted.key)
+        publish_key(kafka_settings(config), minted.key)
         note(config, "keys create", minted.key.key_id, moment)
     return minted.token, row_of(minted.key, moment)
 
@@ -58,12 +59,12 @@ def revoke_key(config: Config, key_id: str) -> bool:
     moment = datetime.now(UTC)
     check_kafka(config)
     with failures_named(config):
-        key = read_keys({"bootstrap.servers": config.kafka}).known.get(key_id)
+        key = read_keys(kafka_settings(config)).known.get(key_id)
         if key is None:
             raise UsageError(f"there is no key {key_id}; tillstream keys list shows all")
         if isinstance(key, Revoked):
             return False
-        publish_key({"bootstrap.servers": config.kafka}, revoked(key, moment))
+        publish_key(kafka_settings(config), revoked(key, moment))
         note(config, "keys revoke", key_id, moment)
     return True
 
@@ -76,7 +77,7 @@ def known_keys(config: Config) -> list[dict[str, Any]]:
     """
     check_kafka(config)
     with failures_named(config):
-        known = read_keys({"bootstrap.servers": config.kafka}).known.values()
+        known = read_keys(kafka_settings(config)).known.values()
     return [row_of(key, datetime.now(UTC)) for key in sorted(known, key=lambda key: (key.created_at, key.key_id))]
 
 
@@ -95,7 +96,7 @@ def note(config: Config, action: str, about: str, moment: datetime) -> None:
         KafkaException: it is not there.
     """
     data = Action(action=action, key_id=None, name=COMMAND_LINE, about=[about], outcome="done", at=moment)
-    append({"bootstrap.servers": config.kafka}, AUDIT, [(COMMAND_LINE, encode_action(secrets.token_hex(16), data))])
+    append(kafka_settings(config), AUDIT, [(COMMAND_LINE, encode_action(secrets.token_hex(16), data))])
 
 
 def audited(config: Config) -> list[dict[str, Any]]:
@@ -107,7 +108,7 @@ def audited(config: Config) -> list[dict[str, Any]]:
     check_kafka(config)
     rows = []
     with failures_named(config):
-        for message in read_topic({"bootstrap.servers": config.kafka}, AUDIT, 0, 0):
+        for message in read_topic(kafka_settings(config), AUDIT, 0, 0):
             try:
                 rows.append(to_builtins(decode_action(message.value() or b"")))
             except msgspec.DecodeError:

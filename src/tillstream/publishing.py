@@ -15,6 +15,7 @@ from tillstream.schemas.program_file import InvalidProgram, Versioned
 from tillstream.schemas.publishing import published
 from tillstream.servers import check_kafka, failures_named
 from tillstream.streams.programs import publish, read_shelf
+from tillstream.tls import kafka_settings
 
 
 def publish_programs(config: Config, paths: Sequence[str], *, backdate: bool) -> list[dict[str, Any]]:
@@ -34,7 +35,7 @@ def publish_programs(config: Config, paths: Sequence[str], *, backdate: bool) ->
         if there is not None and not backdate:
             for versioned, _ in new:
                 check_begins(versioned, moment.astimezone(there.zone).date())
-        publish({"bootstrap.servers": config.kafka}, [published(versioned, text, moment) for versioned, text in new])
+        publish(kafka_settings(config), [published(versioned, text, moment) for versioned, text in new])
     return [
         {
             "program": versioned.program.program.id,
@@ -101,4 +102,4 @@ def shelf_of(config: Config) -> Shelf:
         UsageError: the installation has no such topic yet, or Kafka does not answer.
     """
     check_kafka(config)
-    return read_shelf({"bootstrap.servers": config.kafka})
+    return read_shelf(kafka_settings(config))
