@@ -35,7 +35,7 @@ def create_app(gateway: Gateway) -> web.Application:
     app.cleanup_ctx.append(connected)
     for route in ROUTES:
         app.router.add_route(route.method, pattern(route.path), handled(route), name=route.name)
-    described = document(ROUTES)
+    described = document(ROUTES, keys=gateway.security is not None)
     app.router.add_get("/openapi.json", fixed(_encode(described), "application/json"), name="openapi")
     app.router.add_get("/docs", fixed(page(described).encode(), "text/html"), name="docs")
     return app

@@ -23,6 +23,7 @@ _strings = re.compile(rb'"(?:[^"\\]++|\\.?+)*+(?:"|\Z)', re.DOTALL)
 """Matches from any quote on, also where a string does not end: an attempt that failed would be made again from every quote behind it."""
 
 _not_brackets = bytes(set(range(256)) - set(b"[]{}"))
+_one_kind = bytes.maketrans(b"{}", b"[]")
 
 
 class Rate(NamedTuple):
@@ -78,14 +79,14 @@ class Buckets:
 def is_too_deep(raw: bytes, depth_max: int = DEPTH_MAX) -> bool:
     """Whether JSON is nested deeper than `depth_max`; of what is no JSON, whether it looks so.
 
-    Without a stack: strings are left out, then everything but brackets, and each round removes the innermost pairs.
+    Without a stack: strings are left out, then everything but brackets, which are made of one kind, and each round removes the innermost.
 
     >>> is_too_deep(b'{"a": [[1], "[[[["]}', 3), is_too_deep(b'{"a": [[1], "[[[["]}', 2)
     (False, True)
     """
     if raw.count(b"[") + raw.count(b"{") <= depth_max:
         return False
-    brackets = _strings.sub(b"", raw).translate(None, _not_brackets)
+    brackets = _strings.sub(b"", raw).translate(_one_kind, _not_brackets)
     for _ in range(depth_max):
-        brackets = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        brackets = brackets.replace(b"[]", b"")
     return bool(brackets)

@@ -85,6 +85,7 @@ class Gateway:
             SpoolInUse, OSError: the spool's folder can't be had.
         """
         self.spooling = Spooling(self.events, self.seal, self.settings.spool_folder, self.settings.spool_bytes_max)
+        self.metrics.spooled.set_function(lambda: self.spooling.records)
         if self.security is not None:
             await self.keyring.start()
             self.tasks.append(asyncio.create_task(self.keyring.follow()))

@@ -39,8 +39,8 @@ def framed(body: bytes) -> bytes:
     Raises:
         ValueError: the body is empty, or longer than `BODY_BYTES_MAX`.
 
-    >>> framed(b"receipt")
-    b'\\x07\\x00\\x00\\x00G\\x08\\xfb[receipt'
+    >>> framed(b"receipt").hex(" ", -4)
+    '07000000 54cd498c 72656365 697074'
     """
     if not 1 <= len(body) <= BODY_BYTES_MAX:
         raise ValueError(f"a record has 1 to {BODY_BYTES_MAX} bytes, not {len(body)}")

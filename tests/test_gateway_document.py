@@ -15,7 +15,7 @@ from tillstream.gateway.problems import Problem, problem_of
 from tillstream.gateway.table import ROUTES
 from tillstream.schemas.events import Malformed
 
-DOCUMENT = document(ROUTES)
+DOCUMENT = document(ROUTES, keys=False)
 
 
 def test_every_route_is_in_the_document_with_what_it_takes_and_answers() -> None:
@@ -89,3 +89,11 @@ def test_page_tells_of_every_endpoint_and_type_and_loads_nothing_from_elsewhere(
     anchors = set(re.findall(r"id='([^']+)'", text))
     assert set(re.findall(r"href='#([^']+)'", text)) <= anchors
     assert not re.findall(r"<script|src=|https?://", text)
+
+
+def test_document_of_a_gateway_with_keys_says_where_one_is_needed() -> None:
+    described = document(ROUTES, keys=True)
+    assert described["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+    for route in ROUTES:
+        assert ("security" in described["paths"][route.path][route.method.lower()]) == (route.scope is not None)
+    assert "security" not in DOCUMENT["paths"]["/v1/quote"]["post"]

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 from msgspec.structs import replace
 
 from tests.kafka_cluster import KafkaCluster, why_unavailable
+from tests.pipeline_harness import PROGRAM
 from tillstream.cli import main
 from tillstream.config import Config
 from tillstream.embedded.broker import Broker
@@ -132,12 +133,18 @@ def test_created_key_is_shown_once_to_a_person(config: Config) -> None:
     assert token not in invoke(config, "list").stdout
 
 
-def test_audit_command_reads_the_log(config: Config) -> None:
+def test_audit_command_reads_the_log(config: Config, tmp_path: Path) -> None:
     created(config, "--scope", "read", "--name", "auditor")
     result = CliRunner().invoke(main, ["audit", "--json"], env=environment_of(config))
     last = orjson.loads(result.stdout)["actions"][-1]
     assert (last["action"], last["key_id"], last["name"], last["outcome"]) == ("keys create", None, "command line", "done")
-    assert "keys create" in CliRunner().invoke(main, ["audit"], env=environment_of(config)).stdout
+    (tmp_path / "club.toml").write_text(PROGRAM)
+    program = CliRunner().invoke(main, ["program", "publish", "--json", str(tmp_path / "club.toml")], env=environment_of(config))
+    version = orjson.loads(program.stdout)["programs"][0]["version"]
+    assert (actions(config)[-1].action, actions(config)[-1].about) == ("program publish", [f"proof/{version}"])
+    shown = CliRunner().invoke(main, ["audit"], env=environment_of(config)).stdout
+    assert "keys create" in shown
+    assert f"proof/{version}" in shown
 
 
 @pytest.mark.slow

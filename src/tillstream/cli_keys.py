@@ -65,7 +65,7 @@ def revoke(key_id: str, as_json: bool) -> None:
 @JSON
 def audit(as_json: bool) -> None:
     """Lists who changed members, keys and programs: when, about whom, and what came of it."""
-    from tillstream.keys import audited, show_audited
+    from tillstream.auditing import audited, show_audited
 
     rows = audited(load_config())
     if as_json:

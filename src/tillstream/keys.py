@@ -1,29 +1,24 @@
-"""Keys into the topic `keys`, and the log that tells of it: `tillstream keys` and `tillstream audit`.
+"""Keys into the topic `keys`, and what is there: `tillstream keys`.
 
-In: what a key is to be, the topics as they stand. Out: one record more on each, or the reason why not.
+In: what a key is to be, the topic as it stands. Out: one record more, told in the audit log, or the reason why not.
 """
 
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
-import msgspec
 from msgspec import to_builtins
 from rich.console import Console
 from rich.table import Column, Table
 
+from tillstream.auditing import note
 from tillstream.config import Config
 from tillstream.errors import UsageError
 from tillstream.gateway.keyring import publish_key, read_keys
 from tillstream.gateway.keys import mint
 from tillstream.gateway.vault import Vault
-from tillstream.schemas.audit import COMMAND_LINE, Action, decode_action, encode_action
 from tillstream.schemas.keys import Created, Revoked, Scope, revoked
 from tillstream.servers import check_identity_key, check_kafka, failures_named
-from tillstream.streams.appending import append
-from tillstream.streams.recovery import read_topic
-from tillstream.streams.topics import AUDIT
 from tillstream.tls import kafka_settings
 
 
@@ -46,7 +41,7 @@ def create_key(
     minted = mint(cast(Scope, scope), stores, name, expires_at, moment, Vault(config.identity_key.encode()) if signed else None)
     with failures_named(config):
         publish_key(kafka_settings(config), minted.key)
-        note(config, "keys create", minted.key.key_id, moment)
+        note(config, "keys create", [minted.key.key_id], moment)
     return minted.token, row_of(minted.key, moment)
 
 
@@ -65,7 +60,7 @@ def revoke_key(config: Config, key_id: str) -> bool:
         if isinstance(key, Revoked):
             return False
         publish_key(kafka_settings(config), revoked(key, moment))
-        note(config, "keys revoke", key_id, moment)
+        note(config, "keys revoke", [key_id], moment)
     return True
 
 
@@ -89,33 +84,6 @@ def row_of(key: Created | Revoked, moment: datetime) -> dict[str, Any]:
     return {**shown, "revoked_at": shown.get("revoked_at"), "state": state}
 
 
-def note(config: Config, action: str, about: str, moment: datetime) -> None:
-    """Appends to the audit log what was done from the command line.
-
-    Raises:
-        KafkaException: it is not there.
-    """
-    data = Action(action=action, key_id=None, name=COMMAND_LINE, about=[about], outcome="done", at=moment)
-    append(kafka_settings(config), AUDIT, [(COMMAND_LINE, encode_action(secrets.token_hex(16), data))])
-
-
-def audited(config: Config) -> list[dict[str, Any]]:
-    """The audit log, oldest first; what is no record of ours is left out.
-
-    Raises:
-        UsageError: a server is away.
-    """
-    check_kafka(config)
-    rows = []
-    with failures_named(config):
-        for message in read_topic(kafka_settings(config), AUDIT, 0, 0):
-            try:
-                rows.append(to_builtins(decode_action(message.value() or b"")))
-            except msgspec.DecodeError:
-                continue
-    return rows
-
-
 def show_keys(rows: list[dict[str, Any]]) -> None:
     """Keys as a table."""
     table = Table(Column("id", no_wrap=True), "name", "scope", "stores", "signed", "created", "until", "state")
@@ -124,10 +92,3 @@ def show_keys(rows: list[dict[str, Any]]) -> None:
         created, expires = row["created_at"][:10], (row["expires_at"] or "")[:10]
         table.add_row(row["key_id"], row["name"], row["scope"], stores, signed, created, expires, row["state"])
     Console(highlight=False).print(table)
-
-
-def show_audited(rows: list[dict[str, Any]]) -> None:
-    """The audit log, one action a line; nothing is wrapped, so that it can be searched."""
-    for row in rows:
-        by = row["name"] if row["key_id"] is None else f"{row['key_id']} {row['name']}".strip()
-        print(row["at"][:19], by, row["action"], ", ".join(row["about"]), row["outcome"], row["status"] or "", sep="  ")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from tillstream.auditing import note
 from tillstream.config import Config, read_program
 from tillstream.errors import ProgramError, UsageError
 from tillstream.kernels.shelf import Shelf
@@ -36,6 +37,8 @@ def publish_programs(config: Config, paths: Sequence[str], *, backdate: bool) ->
             for versioned, _ in new:
                 check_begins(versioned, moment.astimezone(there.zone).date())
         publish(kafka_settings(config), [published(versioned, text, moment) for versioned, text in new])
+        if new:
+            note(config, "program publish", [f"{v.program.program.id}/{v.version}" for v, _ in new], moment)
     return [
         {
             "program": versioned.program.program.id,
