@@ -34,6 +34,7 @@ class Inbox:
         self.number = 0
         self.waiting: dict[str, asyncio.Future[Reply]] = {}
         self.listening = asyncio.Event()
+        self.stopped = False
 
     def expect(self) -> str:
         """A new `replyto` for one event; `reply` must follow."""
@@ -56,9 +57,13 @@ class Inbox:
         """Nobody waits for it any more."""
         self.waiting.pop(to, None)
 
+    def stop(self) -> None:
+        """Ends `run`, within `LISTEN_S` where the client loses a cancellation, as it does while it connects."""
+        self.stopped = True
+
     async def run(self) -> None:
-        """Listens until it is cancelled, over a new connection whenever one breaks."""
-        while True:
+        """Listens until it is stopped, over a new connection whenever one breaks."""
+        while not self.stopped:
             try:
                 await self._listen()
             except (RedisError, RedisClusterException, OSError) as error:
@@ -74,7 +79,7 @@ class Inbox:
         look = pubsub.get_sharded_message if is_cluster else pubsub.get_message
         try:
             await pubsub.ssubscribe(CHANNEL + self.name)
-            while True:
+            while not self.stopped:
                 message = await look(timeout=LISTEN_S)
                 kind = None if message is None else message["type"]
                 if kind == "smessage":

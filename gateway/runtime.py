@@ -6,12 +6,11 @@ again.
 
 import asyncio
 import logging
-from contextlib import suppress
 
 from confluent_kafka import KafkaException
 from msgspec import Struct
 
-from tillstream.gateway.inbox import Inbox
+from tillstream.gateway.inbox import LISTEN_S, Inbox
 from tillstream.gateway.keyring import Keyring
 from tillstream.gateway.limits import Buckets, parse_rates
 from tillstream.gateway.metrics import Metrics
@@ -96,10 +95,10 @@ class Gateway:
 
     async def stop(self) -> None:
         """Ends what runs, then closes the connections."""
+        self.inbox.stop()
         for task in self.tasks:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await asyncio.wait(self.tasks, timeout=2 * LISTEN_S)
         await self.spooling.close()
         await self.events.stop()
         self.keyring.close()

@@ -74,22 +74,30 @@ class Spooling:
 
     async def run(self) -> None:
         """Drains whenever there is something; ends when it is cancelled."""
-        rows = DRAIN_ROWS_MAX
         while self.spool is not None:
             await self.filled.wait()
             self.filled.clear()
-            while (batch := await self.spool.read(rows)) is not None:
-                try:
-                    await self.events.submit([Record(*_decode(body)) for body in batch.bodies])
-                except KafkaAway as error:
-                    if rows == DRAIN_ROWS_MAX:
-                        log.warning("spool_waits records=%d error=%s", self.records, error)
-                    rows = max(1, rows // 2)
-                    await asyncio.sleep(AGAIN_S)
-                    continue
-                rows = min(rows * 2, DRAIN_ROWS_MAX)
-                await self.spool.acknowledge(batch)
-            log.info("spool_drained")
+            try:
+                await self._drain(self.spool)
+            except Exception:  # Whatever it was: what is on disk must not wait for the next start.
+                log.exception("spool_not_drained records=%d", self.records)
+                self.filled.set()
+                await asyncio.sleep(AGAIN_S)
+
+    async def _drain(self, spool: Spool) -> None:
+        rows = DRAIN_ROWS_MAX
+        while (batch := await spool.read(rows)) is not None:
+            try:
+                await self.events.submit([Record(*_decode(body)) for body in batch.bodies])
+            except KafkaAway as error:
+                if rows == DRAIN_ROWS_MAX:
+                    log.warning("spool_waits records=%d error=%s", self.records, error)
+                rows = max(1, rows // 2)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            rows = min(rows * 2, DRAIN_ROWS_MAX)
+            await spool.acknowledge(batch)
+        log.info("spool_drained")
 
     async def close(self) -> None:
         """Gives the folder free; what is not drained stays there for the next process."""

@@ -8,8 +8,8 @@ from tillstream.kernels.routed import Outcome
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.replies import Reply, refused
 
-POSTED = b'{"type":"ledger.posted"'
-"""What the record of a posting begins with; anything else that a snapshot holds by a natural key is an event that waits."""
+POSTED = b'{"type":"ledger.posted","specversion":"1.0","id":"'
+"""What the record of a posting begins with, its natural key behind; what else is kept by a natural key is an event that waits."""
 
 
 def replies_of(outcomes: Sequence[Outcome], snapshot: Snapshot) -> list[Reply]:
@@ -23,7 +23,10 @@ def reply_of(outcome: Outcome, to: str, snapshot: Snapshot) -> Reply:
     key = outcome.routed.key
     if outcome.problem is not None:
         return refused(to, key, outcome.problem)
-    record = outcome.records[0] if outcome.status == "accepted" else snapshot.postings.get(key, b"")
-    if not record.startswith(POSTED):
+    # Others may stand beside it: corrections of other postings, what fell due.
+    own = POSTED + key.encode()
+    records = outcome.records if outcome.status == "accepted" else [snapshot.postings.get(key, b"")]
+    record = next((record for record in records if record.startswith(own)), None)
+    if record is None:
         return Reply(to, "waiting" if outcome.status == "duplicate" else outcome.status, key)
     return Reply(to, outcome.status, key, Raw(record))

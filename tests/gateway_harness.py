@@ -71,10 +71,10 @@ def place(folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
-def installed(folder: Path) -> Iterator[tuple[Config, str]]:
+def installed(folder: Path, program: str = PROGRAM) -> Iterator[tuple[Config, str]]:
     """A whole installation, ClickHouse included, and a gateway's address."""
     path = folder / "program.toml"
-    path.write_text(PROGRAM)
+    path.write_text(program)
     with System() as addresses:
         config = Config(
             kafka=addresses.kafka, kafka_transactions=False, redis=addresses.redis, clickhouse=addresses.clickhouse, program=str(path),

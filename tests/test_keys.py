@@ -3,10 +3,13 @@
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import orjson
 import pytest
+from jsonschema import Draft202012Validator
 
 from tillstream.gateway.keys import Keys, Minted, has_store, mint, parse_token
 from tillstream.gateway.vault import Vault, VaultError
+from tillstream.schemas.export import json_schemas
 from tillstream.schemas.keys import Created, decode_key, encode_key, revoked
 
 NOON = datetime(2026, 3, 7, 12, tzinfo=UTC)
@@ -30,6 +33,8 @@ def test_token_is_the_key_and_nothing_that_is_kept_tells_it() -> None:
         raw = encode_key(made.key)
         assert token.secret.encode() not in raw
         assert decode_key(raw) == made.key
+        for record in (raw, encode_key(revoked(made.key, NOON))):
+            Draft202012Validator(json_schemas()[orjson.loads(record)["type"]]).validate(orjson.loads(record))
 
 
 def test_only_the_right_secret_of_a_known_key_passes() -> None:
