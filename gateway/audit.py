@@ -1,9 +1,9 @@
 """What changes members, keys or programs -> the topic `audit`: who, what, about whom, and what came of it.
 
-Delivery: an action is told before its caller has the answer. Where Kafka does not take it, which happens only if Kafka goes away between
-the action and its telling, the log has it, at level error.
+Delivery: an action that was done or refused is told before its caller has the answer. What Kafka does not take the log has, at level error.
 """
 
+import asyncio
 import logging
 import secrets
 from collections.abc import Mapping
@@ -37,6 +37,7 @@ log = logging.getLogger("tillstream.audit")
 
 def audited(events: KafkaEvents, scopes: Mapping[str, RouteScope]) -> Middleware:
     """Tells of each action; stands outside of what turns refusals into answers."""
+    later: set[asyncio.Task[None]] = set()
 
     @web.middleware
     async def audit(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -44,7 +45,12 @@ def audited(events: KafkaEvents, scopes: Mapping[str, RouteScope]) -> Middleware
         name = request.match_info.route.name or ""
         key: Created | None = request.get(KEY)
         if scopes.get(name) in AUDITED and response.status != 401:
-            await tell(events, action_of(request, name, key, response.status))
+            telling = asyncio.create_task(tell(events, action_of(request, name, key, response.status)))
+            if response.status < 500:
+                await telling
+            else:  # Nothing was changed, and Kafka may be what is away: the caller need not wait for it a second time.
+                later.add(telling)
+                telling.add_done_callback(later.discard)
         return response
 
     return audit

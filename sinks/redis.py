@@ -16,7 +16,8 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 LIBRARY_VERSION = 2
 """The version that state.lua's `tillstream_version` gives."""
 
-CLUSTER_SCHEMES = {"redis+cluster://": "redis://", "rediss+cluster://": "rediss://"}
+CLUSTER_SCHEME = "redis+cluster://"
+SECURE_CLUSTER_SCHEME = "rediss+cluster://"
 SLOTS = 32
 """Hash tags over which claims and identities are spread; permanent, whatever the number of partitions."""
 
@@ -71,9 +72,8 @@ def connect(url: str, answer_s: float | None = None, ca: str = "") -> Redis:
         options = {"socket_timeout": answer_s, "socket_connect_timeout": answer_s, "retry": Retry(NoBackoff(), 1)}
     if secure and ca:
         options["ssl_ca_certs"] = ca
-    for scheme, plain in CLUSTER_SCHEMES.items():
-        if url.startswith(scheme):
-            return RedisCluster.from_url(plain + url.removeprefix(scheme), **options)
+    if url.startswith((CLUSTER_SCHEME, SECURE_CLUSTER_SCHEME)):
+        return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
     return redis_client.from_url(url, connection_class=SecureConnection if secure else Connection, **options)
 
 
