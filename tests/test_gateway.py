@@ -187,6 +187,8 @@ def test_member_has_what_its_card_earned_before_and_is_greeted_by_first_name(gat
     assert gateway.post("/v1/members/ada/consents", {"data": {"consents": {"marketing": True}}}).status == 200
     assert gateway.post("/v1/members/ada/erase", {}).body["outcome"] == "accepted"
     assert gateway.post("/v1/identify", {"identity": phone}).body["name"] == "phone …4567"
+    before = gateway.post("/v1/members", enrolment | {"time": "2026-01-01T00:00:00Z"})
+    assert (before.status, before.body["code"], before.body["path"]) == (422, "erased", "$.time")
 
 
 def test_idempotency_key_makes_one_event_of_many_for_ever(gateway: Place) -> None:

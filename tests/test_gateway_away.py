@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,11 @@ def test_redis_gone_or_hanging_is_told_at_once_and_receipts_are_kept(servers: Se
 
 
 def test_gateway_told_to_stop_answers_who_waits_and_ends(servers: Servers) -> None:
-    os.kill(servers.gateway.pid, signal.SIGTERM)
+    with ThreadPoolExecutor(1) as thread:
+        waiting = thread.submit(ask, servers.gateway.address, "POST", "/v1/receipts", sale("s-1", "c-1"), {"Prefer": "wait=2000"})
+        time.sleep(0.5)
+        os.kill(servers.gateway.pid, signal.SIGTERM)
+        assert (waiting.result().status, waiting.result().body["outcome"]) == (202, "pending")
     deadline = time.monotonic() + 5
     while servers.gateway.running:
         assert time.monotonic() < deadline
