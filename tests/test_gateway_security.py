@@ -186,6 +186,9 @@ def test_key_that_asks_too_much_waits_and_others_do_not(guarded: Place) -> None:
         "application/problem+json",
     )
     assert guarded.post("/v1/identify", {}, quiet).status == 422
+    before = len(guarded.actions())
+    assert guarded.post("/v1/members", {}, greedy).status == 403
+    assert len(guarded.actions()) == before + 1
     time.sleep(1.1)
     assert guarded.post("/v1/identify", {}, greedy).status == 422
 
