@@ -52,7 +52,7 @@ def run(source: str, watching: bool, dry_run: bool, as_json: bool, target: Path)
 @click.argument("path", metavar="MAPPING", type=click.Path(path_type=Path))
 def check(path: Path, as_json: bool) -> None:
     """Lists every mistake of a mapping file with its path and a hint; exit status 2 where there are any."""
-    from tillstream.cli import print_json
+    from tillstream.commands import print_json
     from tillstream.ingesting.mappings import load_mapping
 
     try:

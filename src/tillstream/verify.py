@@ -27,6 +27,7 @@ from tillstream.sinks.redis import Redis
 from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.state import StateStore
 from tillstream.streams.recovery import read_ledger
+from tillstream.tls import kafka_settings
 from tillstream.verify_groups import Finding, Groups, add_posting, awaited, groups_of, wrongly_expired
 
 NOT_THE_RECEIPTS = frozenset({"expiry", "hold", "release", "adjustment"})
@@ -160,7 +161,7 @@ async def verify_partition(config: Config, state: StateStore, clickhouse: Client
     touched = touched_accounts(config, partition, before, standing.ledger)
     until, again = await state.accounts_at(partition, sorted(touched))  # (4)
     at_redis, at_touched, at_history = LedgerSums(total.kin), LedgerSums(total.kin), LedgerSums()
-    for message in read_ledger({"bootstrap.servers": config.kafka}, partition, 0):
+    for message in read_ledger(kafka_settings(config), partition, 0):
         for sums, last in ((at_redis, standing.ledger), (at_touched, until), (at_history, written)):
             if (message.offset() or 0) <= last:
                 sums.add(message.value() or b"")
@@ -189,7 +190,7 @@ def touched_accounts(config: Config, partition: int, first: int, last: int) -> s
     """The accounts of the ledger records behind `first` up to `last`."""
     touched = set()
     if last > first:
-        for message in read_ledger({"bootstrap.servers": config.kafka}, partition, first + 1):
+        for message in read_ledger(kafka_settings(config), partition, first + 1):
             record = decode_record(message.value() or b"")
             if (message.offset() or 0) <= last and isinstance(record, Posting) and record.account_id is not None:
                 touched.add(record.account_id)

@@ -71,7 +71,7 @@ def connected(config: Config) -> Sender:
         check_kafka(config)
     except UsageError as error:
         raise NotReady(str(error)) from None
-    return Sender(config.kafka)
+    return Sender(config)
 
 
 @contextmanager
