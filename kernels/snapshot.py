@@ -186,8 +186,12 @@ class Snapshot:
 
     def note_expiry(self, expiry: str, account_id: str) -> None:
         """An account may hold points now that expire on a date."""
-        if expiry != NEVER:
-            self.new_expiries.setdefault(expiry, set()).add(account_id)
+        if expiry == NEVER:
+            return
+        noted = self.new_expiries.get(expiry)
+        if noted is None:
+            noted = self.new_expiries[expiry] = set()
+        noted.add(account_id)
 
     def _move(self, posting: Posting) -> None:
         units = self.units(posting.account_id or "")

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
-LIBRARY_VERSION = 3
+LIBRARY_VERSION = 4
 """The version that state.lua's `tillstream_version` gives."""
 
 CLUSTER_SCHEME = "redis+cluster://"

@@ -22,7 +22,7 @@ from tillstream.schemas.events import VoidEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.redis import CLUSTER_SCHEME, LIBRARY_VERSION, LibraryMismatch, RedisUnreachable, connect, load_library, primaries
 from tillstream.sinks.reviews import ReviewStore
-from tillstream.sinks.state import Fenced, Standing, StateStore, keys
+from tillstream.sinks.state import DAY_KEYS_MAX, Fenced, Standing, StateStore, keys
 
 EMPTY = Standing(-1, -1, None)
 
@@ -79,7 +79,10 @@ def dumped(server: RedisServer) -> dict[str, Any]:
         found = {}
         for key in client.scan_iter():
             kind = client.type(key)
-            value = client.zrange(key, 0, -1, withscores=True) if kind == b"zset" else getattr(client, readers[kind])(key)
+            if kind == b"zset":
+                value = client.zrange(key, 0, -1, withscores=True)
+            else:
+                value = client.lrange(key, 0, -1) if kind == b"list" else getattr(client, readers[kind])(key)
             found[key.decode()] = value
         return found
 
@@ -184,7 +187,9 @@ def test_more_than_twenty_thousand_arguments_arrive_whole(server: RedisServer) -
         days = dumped(server)
         assert sorted(days["{p0}:days"]) == [(b"2026-03-%02d" % day, 20260300.0 + day) for day in (1, 2, 3)]
         # The day of a posting, and the day on which something last came back of it.
-        assert sum(len(days[f"{{p0}}:day:2026-03-0{day}"]) for day in (1, 2, 3)) == 2 * accounts
+        texts = [text for day in (1, 2, 3) for text in days[f"{{p0}}:day:2026-03-0{day}"]]
+        assert sum(len(text.splitlines()) for text in texts) == 2 * accounts
+        assert max(len(text.splitlines()) for text in texts) == DAY_KEYS_MAX
         dates, due = await store.due_accounts(0, "2026-04-02")
         assert (dates, len(due)) == (["2026-04-01"], accounts)
 
