@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from tillstream.schemas.clickstream import ClickEvent
 from tillstream.schemas.deadletter import DeadLetterRecord
 from tillstream.schemas.events import Event
 from tillstream.schemas.ledger import PostedRecord, RefusedRecord, WaitingRecord
@@ -23,6 +24,7 @@ ACTIVITY = "activity"
 
 RECORDS: tuple[type[msgspec.Struct], ...] = (
     *get_args(Event),
+    *get_args(ClickEvent),
     *(PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord, PublishedRecord),
 )
 

@@ -9,6 +9,7 @@
     parked        sale's and return's keys returns whose sale is not known; compacted  1
     recall        natural key of the sale events that history must be asked about   1
     deadletter    as it came              what could not be taken, with its bytes   1
+    clickstream   visitor id              page views and the like, kept for days    `partitions`
 """
 
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ PROGRAMS = "programs"
 PARKED = "parked"
 RECALL = "recall"
 DEADLETTER = "deadletter"
+CLICKSTREAM = "clickstream"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -37,6 +39,9 @@ ANSWER_S = 15.0
 
 KEPT = {"retention.ms": "-1"}
 COMPACTED = {"cleanup.policy": "compact"}
+
+CLICKS_KEPT = {"retention.ms": "604800000"}
+"""Seven days: what a visitor looked at matters for hours, and an outage of whoever reads it is over by then."""
 
 MEMBERS_COMPACTED = COMPACTED | {"max.compaction.lag.ms": "86400000"}
 """What a member event said in clear, and what an erasure forgets, is gone in a day; else brokers let it stand until a segment is full."""
@@ -62,6 +67,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(PARKED, 1, COMPACTED),
         TopicSpec(RECALL, 1, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(DEADLETTER, 1, KEPT | {"max.message.bytes": str(DEADLETTER_BYTES_MAX)}),
+        TopicSpec(CLICKSTREAM, partitions, CLICKS_KEPT),
     ]
 
 
