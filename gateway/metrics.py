@@ -17,6 +17,7 @@ class Metrics:
         self.requests = Counter("tillstream_gateway_requests", "Answers by route and status.", ("route", "status"), registry=own)
         self.seconds = Histogram("tillstream_gateway_seconds", "Seconds to the answer.", ("route",), buckets=SECONDS, registry=own)
         self.events = Counter("tillstream_gateway_events", "Events by what became of them here.", ("outcome",), registry=own)
+        self.clicks = Counter("tillstream_gateway_clicks", "Page views and the like by what became of them.", ("outcome",), registry=own)
 
     def note(self, route: str, status: int, seconds: float) -> None:
         """Counts one answer."""

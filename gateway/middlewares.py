@@ -1,4 +1,4 @@
-"""What every request goes through, outermost first: its id, figures, problems. `middlewares` is the list; keys and limits join it."""
+"""What every request goes through, outermost first: its id, figures, problems, origins. `middlewares` is the list; keys join it."""
 
 import logging
 import re
@@ -12,6 +12,7 @@ from aiohttp.typedefs import Middleware
 from redis.exceptions import RedisClusterException, RedisError
 
 from tillstream.gateway.metrics import Metrics
+from tillstream.gateway.origins import Origins, guarded
 from tillstream.gateway.problems import PROBLEM_JSON, Problem, Refusal, named, problem, unavailable
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -28,9 +29,9 @@ CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "un
 log = logging.getLogger("tillstream.gateway")
 
 
-def middlewares(metrics: Metrics) -> list[Middleware]:
+def middlewares(metrics: Metrics, origins: Origins) -> list[Middleware]:
     """Outermost first."""
-    return [identified, measured(metrics), with_problems]
+    return [identified, measured(metrics), with_problems, guarded(origins)]
 
 
 @web.middleware

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from tillstream.gateway.inbox import LISTEN_S, Inbox
 from tillstream.gateway.metrics import Metrics
-from tillstream.gateway.producer import KafkaEvents
+from tillstream.gateway.producer import KafkaEvents, Lane
 from tillstream.gateway.standing import Standings
 from tillstream.kernels.identities import Seal
 from tillstream.sinks.redis import connect
@@ -26,6 +26,9 @@ from tillstream.streams.programs import FOLLOW_EVERY_S, Programs
 
 ANSWER_S = 0.4
 """Of Redis, to one command, asked once more where a connection broke: a till is told within a second."""
+
+CLICK_BYTES_WAITING_MAX = 16 * 1024 * 1024
+"""Of page views on their way to Kafka: an eighth of what the producer holds, so that receipts always find room."""
 
 Submit = Callable[[Sequence[Record]], Awaitable[None]]
 """Keeps events for good before it returns, or raises KafkaAway: Kafka itself, or a spool in front of it."""
@@ -47,6 +50,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     gateway_body_bytes_max: int
     gateway_wait_ms: int
     gateway_wait_ms_max: int
+    gateway_origins: str
 
 
 class Gateway:
@@ -63,6 +67,7 @@ class Gateway:
         self.inbox = Inbox(self.redis)
         self.events = KafkaEvents(self.kafka)
         self.submit: Submit = self.events.submit
+        self.clicks = Lane(self.events, CLICK_BYTES_WAITING_MAX)
         self.history = Statements(settings.clickhouse)
         self.tasks: list[asyncio.Task[None]] = []
 

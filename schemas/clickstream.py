@@ -4,7 +4,7 @@ Names and meanings are those of GA4's recommended events, so that a shop sends w
 `value` are numbers of major units (15.99) and `quantity` counts whole things. No balance is made of them. Other fields are kept.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 import msgspec
 from msgspec import Meta, Struct
@@ -134,6 +134,9 @@ ClickEvent = (
     | BeginCheckoutEvent
     | PurchaseEvent
 )
+
+CLICK_NAMES: tuple[str, ...] = tuple(str(kind.__struct_config__.tag).removeprefix(WEB) for kind in get_args(ClickEvent))
+"""GA4's names of the events that are taken."""
 
 _decoder = msgspec.json.Decoder(ClickEvent)
 

@@ -49,6 +49,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_body_bytes_max: the longest body of a request, bytes.
         gateway_wait_ms: how long an answer waits for the worker where the caller does not say, milliseconds.
         gateway_wait_ms_max: how long a caller may wait at most, milliseconds.
+        gateway_origins: origins whose pages may send page views, as `https://shop.example.org`, parted by blanks; empty: none.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -71,6 +72,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_body_bytes_max: Count = 4_000_000
     gateway_wait_ms: Count = 500
     gateway_wait_ms_max: Count = 10_000
+    gateway_origins: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -11,6 +11,7 @@ from aiohttp import web
 from tillstream.config import Config, load_seed
 from tillstream.errors import UsageError
 from tillstream.gateway.app import create_app
+from tillstream.gateway.origins import OriginsInvalid, parse_origins
 from tillstream.gateway.runtime import Gateway, GatewaySettings
 from tillstream.servers import check_identity_key, check_servers
 from tillstream.streams.programs import NoProgram
@@ -23,9 +24,13 @@ def gateway_settings(config: Config) -> GatewaySettings:
     """The gateway's part of the configuration.
 
     Raises:
-        UsageError: `identity_key` is missing or of the wrong length.
+        UsageError: `identity_key` is missing or of the wrong length, or `gateway_origins` are none.
     """
     check_identity_key(config)
+    try:
+        parse_origins(config.gateway_origins)
+    except OriginsInvalid as error:
+        raise UsageError(f"gateway_origins: {error}") from None
     return GatewaySettings(**{name: getattr(config, name) for name in GatewaySettings.__struct_fields__})
 
 
