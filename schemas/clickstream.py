@@ -157,7 +157,7 @@ def decode_click(raw: bytes) -> ClickEvent:
     try:
         if not raw.isascii():
             raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
-        event = _decoder.decode(raw)
+        event: ClickEvent = _decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise invalid(error) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

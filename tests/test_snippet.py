@@ -16,7 +16,7 @@ MADE = {
     "snippet.js": "edeb6579738e24af",
     "snippet.min.js": "1e85dacf0b21bd15",
 }
-"""The source, and what was made of it: after a change run the command in docs/gateway.md, the tests in tests/test_browser.py, and note both."""
+"""The source and what was made of it. After a change run the command in docs/gateway.md and tests/test_browser.py, and note both."""
 
 
 def test_snippet_has_a_kilobyte_at_most_and_is_made_of_its_source() -> None:
