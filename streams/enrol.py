@@ -132,7 +132,7 @@ def said_in(raw: bytes, seal: Seal) -> Said:
     if not isinstance(event, MemberEvent):
         raise Malformed("misplaced", "$.type", "only member events belong on the topic `members`")
     sealed, _ = seal_event(event, raw, seal)
-    return Said(subject_of(sealed), [fact_of(sealed)], sealed)  # type: ignore[arg-type]
+    return Said(subject_of(sealed), [fact_of(sealed)], sealed)
 
 
 def replies_to(events: Sequence[tuple[Said, Message, Noted]], circular: Sequence[MergedEvent]) -> Iterator[Reply]:

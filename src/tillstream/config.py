@@ -61,6 +61,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_replay_window_s: how far a signed request's time may be from the gateway's, seconds.
         spool_folder: folder where a gateway keeps receipts while Kafka is away, one gateway each; empty: none.
         spool_bytes_max: how much it may hold, bytes.
+        gateway_origins: origins whose pages may send page views, as `https://shop.example.org`, parted by blanks; empty: none.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -91,10 +92,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_tls_cert: str = ""
     gateway_tls_key: str = ""
     gateway_auth: bool = True
-    gateway_rates: str = "till=50/200 read=50/200 campaigns=10/50 members=20/100 admin=20/100"
+    gateway_rates: str = "till=50/200 read=50/200 clicks=500/2000 campaigns=10/50 members=20/100 admin=20/100"
     gateway_replay_window_s: Count = 300
     spool_folder: str = ""
     spool_bytes_max: Count = 1_000_000_000
+    gateway_origins: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
