@@ -61,6 +61,7 @@ class Chromium:
         self.session = self.call("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
+        self.call("Page.setLifecycleEventsEnabled", enabled=True)
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """One call of the protocol, and its result."""
@@ -95,7 +96,7 @@ class Chromium:
         before = len(self.events)
         result = self.call("Page.navigate", url=address)
         assert "errorText" not in result, result
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events[before:]):
+        while not any(is_loaded(event, result["loaderId"]) for event in self.events[before:]):
             self.events.append(self.message())
 
     def evaluate(self, expression: str) -> Any:
@@ -117,6 +118,12 @@ class Chromium:
             self.process.kill()
             self.process.wait()
         self.back.close()
+
+
+def is_loaded(event: dict[str, Any], loader: str) -> bool:
+    """Whether an event tells that this very page is loaded, and not one that was on its way before it."""
+    said = event.get("params", {})
+    return event.get("method") == "Page.lifecycleEvent" and (said["name"], said["loaderId"]) == ("load", loader)
 
 
 @contextmanager

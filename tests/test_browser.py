@@ -155,8 +155,7 @@ def test_last_click_leaves_by_a_beacon(place: Place) -> None:
         browser.evaluate(WATCH)
         browser.evaluate("ts.track('view_item', {items: []}); location.href = '/bread?away'")
         browser.go(f"{place.shop.origin}/bread?{attempt}")
-    stored = place.arrived(visitor, 11)
-    assert [event["type"] for event in stored].count("web.view_item") == 5
+    until(lambda: [event["type"] for event in place.stored(visitor)].count("web.view_item") == 5, "all clicks", SENT_S)
     beacons = [json.loads(body)["events"] for body in json.loads(browser.evaluate("localStorage.beacons"))]
     assert "view_item" in {event["name"] for events in beacons for event in events}
 
