@@ -47,7 +47,8 @@ def audited(events: KafkaEvents, scopes: Mapping[str, RouteScope]) -> Middleware
         response = await handler(request)
         name = request.match_info.route.name or ""
         key: Created | None = request.get(KEY)
-        if scopes.get(name) in AUDITED and response.status not in UNTOLD:
+        is_asked = KEY in request  # What a page in a browser may not ask at all has not got as far as keys.
+        if is_asked and scopes.get(name) in AUDITED and response.status not in UNTOLD:
             telling = asyncio.create_task(tell(events, action_of(request, name, key, response.status)))
             if response.status < 500:
                 await telling

@@ -44,7 +44,7 @@ class Security:
             Refusal: 401, 403 or 429.
         """
         if scope == "clicks" and KEY in request.query:  # Beacons can set no headers; the key stands in a page, and is nobody's secret.
-            key = self._bearer(BEARER + request.query[KEY])
+            key = self._public(request.query[KEY])
         elif "Authorization" in request.headers:
             key = self._bearer(request.headers["Authorization"])
         else:
@@ -61,6 +61,13 @@ class Security:
     def _bearer(self, given: str) -> Created:
         key = self.keyring.keys.bearer(given[len(BEARER) :].strip(), datetime.now(UTC)) if given.startswith(BEARER) else None
         if key is None:
+            raise unauthorized()
+        return key
+
+    def _public(self, token: str) -> Created:
+        """A key in an address: one of scope `clicks`. All others are secrets, and addresses get into logs on their way."""
+        key = self._bearer(BEARER + token)
+        if key.scope != "clicks":
             raise unauthorized()
         return key
 

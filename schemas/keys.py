@@ -10,7 +10,9 @@ from tillstream.schemas.events import instant_text
 from tillstream.schemas.fields import Identifier, Instant, Label
 
 Scope = Literal["till", "read", "clicks", "campaigns", "members", "admin"]
-"""What a key may do: what a till does, in its stores; look up; publish programs; enrol and change members; everything."""
+"""What a key may do: what a till does, in its stores; look up; send page views, from pages; publish programs; enrol and change members;
+everything.
+"""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 
