@@ -82,11 +82,12 @@ class Outcome(Struct, frozen=True):
     """What became of an event.
 
     accepted: the ledger has it, its points are usable; duplicate: it had come before, and this is what came of it then; waiting: it is
-    kept until its sale comes; pending: it is kept, and no worker has answered yet: ask at `status`; refused: `problem` says why.
+    kept until its sale comes; pending: it is kept, and no worker has answered yet: ask at `status`; spooled: the same, and it waits on disk
+    for Kafka to come back; refused: `problem` says why.
     `entries` are what it moved, `balances` what its member has now, in order of the program's units.
     """
 
-    outcome: Literal["accepted", "duplicate", "waiting", "pending", "refused"]
+    outcome: Literal["accepted", "duplicate", "waiting", "pending", "spooled", "refused"]
     status: str
     entries: list[Entry] = []
     tier: str | None = None
@@ -137,9 +138,10 @@ class Health(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """Whether requests can be answered now, and what each server behind says."""
+    """Whether requests can be answered now, and what each server behind says; `spooled` receipts wait on disk for Kafka."""
 
     ready: bool
     redis: bool
     kafka: bool
     replies: bool
+    spooled: int

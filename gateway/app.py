@@ -9,12 +9,15 @@ from collections.abc import AsyncIterator
 import msgspec
 from aiohttp import web
 
+from tillstream.gateway.limits import DEPTH_MAX, is_too_deep
 from tillstream.gateway.middlewares import Handler, middlewares
 from tillstream.gateway.openapi import document
 from tillstream.gateway.page import page
+from tillstream.gateway.problems import refusal
 from tillstream.gateway.routes import Answer, Call, Route
 from tillstream.gateway.runtime import Gateway
 from tillstream.gateway.table import ROUTES
+from tillstream.schemas.events import Malformed
 
 GATEWAY = web.AppKey("gateway", Gateway)
 
@@ -26,12 +29,13 @@ _encode = msgspec.json.Encoder().encode
 
 def create_app(gateway: Gateway) -> web.Application:
     """The application; it connects when it starts and closes what it opened when it ends."""
-    app = web.Application(middlewares=middlewares(gateway.metrics), client_max_size=gateway.settings.gateway_body_bytes_max)
+    scopes = {route.name: route.scope for route in ROUTES if route.scope is not None}
+    app = web.Application(middlewares=middlewares(gateway, scopes), client_max_size=gateway.settings.gateway_body_bytes_max)
     app[GATEWAY] = gateway
     app.cleanup_ctx.append(connected)
     for route in ROUTES:
         app.router.add_route(route.method, pattern(route.path), handled(route), name=route.name)
-    described = document(ROUTES)
+    described = document(ROUTES, keys=gateway.security is not None)
     app.router.add_get("/openapi.json", fixed(_encode(described), "application/json"), name="openapi")
     app.router.add_get("/docs", fixed(page(described).encode(), "text/html"), name="docs")
     return app
@@ -54,6 +58,8 @@ def handled(route: Route) -> Handler:
 
     async def handler(request: web.Request) -> web.StreamResponse:
         body = await request.read() if route.takes is not None else b""
+        if is_too_deep(body):
+            raise refusal(Malformed("too_deep", "$", f"is nested deeper than {DEPTH_MAX} levels"))
         async with asyncio.timeout(None if route.patient else ANSWER_S):
             return response(await route.handler(Call(request.app[GATEWAY], request, body)))
 

@@ -23,6 +23,9 @@ from tillstream.streams.topics import MEMBERS, RECEIPTS
 
 IDENTIFIER_MAX = 256
 
+TILLS = "tills/"
+"""What the sources of tills begin with; their store follows."""
+
 OURS = "gateway"
 """The source of what no store is known to have sent; ids of holds, rewards and the like are then told apart over all callers."""
 
@@ -140,7 +143,7 @@ def source_of(kind: str, header: _Header) -> str:
         Malformed: nobody can tell.
     """
     if header.store_id:
-        return f"tills/{header.store_id}"[:IDENTIFIER_MAX]
+        return f"{TILLS}{header.store_id}"[:IDENTIFIER_MAX]
     if kind == "receipt.void":
         raise Malformed("invalid", "$.source", "is missing: a void names the source of its sale, or its `data` has the `store_id`")
     return OURS

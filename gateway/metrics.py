@@ -1,6 +1,6 @@
 """What a gateway counts, in the text format that Prometheus reads at `/metrics`."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -16,6 +16,7 @@ class Metrics:
         own = self.registry
         self.requests = Counter("tillstream_gateway_requests", "Answers by route and status.", ("route", "status"), registry=own)
         self.seconds = Histogram("tillstream_gateway_seconds", "Seconds to the answer.", ("route",), buckets=SECONDS, registry=own)
+        self.spooled = Gauge("tillstream_gateway_spooled", "Receipts on disk that wait for Kafka.", registry=own)
         self.events = Counter("tillstream_gateway_events", "Events by what became of them here.", ("outcome",), registry=own)
 
     def note(self, route: str, status: int, seconds: float) -> None:

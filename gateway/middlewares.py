@@ -1,18 +1,22 @@
-"""What every request goes through, outermost first: its id, figures, problems. `middlewares` is the list; keys and limits join it."""
+"""What every request goes through, outermost first: its id, figures, the audit log, problems, keys. `middlewares` is the list."""
 
 import logging
 import re
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
 from redis.exceptions import RedisClusterException, RedisError
 
+from tillstream.gateway.audit import audited
 from tillstream.gateway.metrics import Metrics
+from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.problems import PROBLEM_JSON, Problem, Refusal, named, problem, unavailable
+from tillstream.gateway.runtime import Gateway
+from tillstream.gateway.security import secured
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -28,9 +32,10 @@ CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "un
 log = logging.getLogger("tillstream.gateway")
 
 
-def middlewares(metrics: Metrics) -> list[Middleware]:
-    """Outermost first."""
-    return [identified, measured(metrics), with_problems]
+def middlewares(gateway: Gateway, scopes: Mapping[str, RouteScope]) -> list[Middleware]:
+    """Outermost first; `scopes` by the route's name."""
+    tells, secures = audited(gateway.events, scopes), secured(gateway.security, scopes)
+    return [identified, measured(gateway.metrics), tells, with_problems, secures]
 
 
 @web.middleware

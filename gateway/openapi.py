@@ -27,24 +27,28 @@ DESCRIPTION = (
 
 WORDS = {200: "Done.", 202: "Kept; not decided yet. `Location` is where to ask.", 503: "Not now."}
 
+SCHEMES = {"key": {"type": "http", "scheme": "bearer", "description": "A key, `ts_<id>_<secret>`; or a signature by one."}}
+
+SECURED: dict[str, Any] = {"security": [{"key": []}]}
+
 IN_PATH = re.compile(r"\{(\w+)\}")
 
 
-def document(routes: Iterable[Route]) -> dict[str, Any]:
-    """The document, as JSON has it."""
+def document(routes: Iterable[Route], *, keys: bool) -> dict[str, Any]:
+    """The document, as JSON has it; `keys`: whether callers need one."""
     routes = list(routes)
     types = {kind for route in routes for kind in (route.takes, *route.answers.values()) if is_type(kind)}
     members = {part for kind in types for part in (get_args(kind) or (kind,))} | {Problem}
     _, schemas = msgspec.json.schema_components(sorted(members, key=lambda kind: kind.__name__), ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
     for route in routes:
-        paths.setdefault(route.path, {})[route.method.lower()] = operation(route)
+        paths.setdefault(route.path, {})[route.method.lower()] = operation(route) | (SECURED if keys and route.scope else {})
     whole = {
         "openapi": "3.1.0",
         "info": {"title": "tillstream", "version": VERSION, "description": DESCRIPTION},
         "jsonSchemaDialect": DIALECT,
         "paths": paths,
-        "components": {"schemas": schemas},
+        "components": {"schemas": schemas} | ({"securitySchemes": SCHEMES} if keys else {}),
     }
     copied: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(whole))
     return copied

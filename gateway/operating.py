@@ -18,12 +18,13 @@ async def healthz(call: Call) -> Answer:
 
 
 async def readyz(call: Call) -> Answer:
-    """Whether Redis and Kafka answer, and replies of workers are listened for; 503 where not."""
+    """Whether Redis and Kafka answer, and replies of workers are listened for; 503 where not. A spool with room stands in for Kafka."""
     gateway = call.gateway
     redis, kafka = await asyncio.gather(redis_answers(gateway), asyncio.to_thread(gateway.events.answers, LOOK_S))
     replies = gateway.inbox.listening.is_set()
-    ready = redis and kafka and replies
-    return Answer(Readiness(ready, redis, kafka, replies), 200 if ready else 503)
+    spooling = gateway.spooling
+    ready = redis and (kafka or spooling.has_room) and replies
+    return Answer(Readiness(ready, redis, kafka, replies, spooling.records), 200 if ready else 503)
 
 
 async def redis_answers(gateway: Gateway) -> bool:

@@ -8,12 +8,14 @@ from tillstream.gateway.answers import Outcome, Outcomes
 from tillstream.gateway.bodies import BatchBody, decoded
 from tillstream.gateway.composing import Composed, Says, composed
 from tillstream.gateway.outcomes import kept, outcome_of
+from tillstream.gateway.permits import check_event, check_source
 from tillstream.gateway.problems import Refusal, problem, problem_of, refusal
 from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.runtime import Gateway
 from tillstream.gateway.sending import send, status_address, submit, wait_s
 from tillstream.kernels.keys import natural_key
 from tillstream.schemas.events import Malformed
+from tillstream.schemas.keys import Created
 from tillstream.schemas.replies import Reply
 
 RECEIPTS = Says(("receipt.sale", "receipt.return", "receipt.void"))
@@ -33,17 +35,19 @@ async def post_batch(call: Call) -> Answer:
     asked = decoded(_batch, call.body).events
     waiting = [gateway.inbox.expect() for _ in asked]
     try:
-        events = [parsed(bytes(body), to) for body, to in zip(asked, waiting, strict=True)]
-        await submit(gateway, [event for event in events if isinstance(event, Composed)])
+        events = [parsed(bytes(body), to, call.key) for body, to in zip(asked, waiting, strict=True)]
         lawful = [to for event, to in zip(events, waiting, strict=True) if isinstance(event, Composed)]
-        found = await all_replies(gateway, lawful, wait_s(call))
+        kept = await submit(gateway, [event for event in events if isinstance(event, Composed)]) if lawful else "sent"
+        found = await all_replies(gateway, lawful, wait_s(call) if kept == "sent" else 0)
     finally:
         for to in waiting:
             gateway.inbox.forget(to)
     outcomes = [
-        await outcome_of(gateway, found[to], status_address(event), with_balances=False)
-        if isinstance(event, Composed)
-        else Outcome("refused", "", problem=problem_of(in_batch(event, place)))
+        Outcome("refused", "", problem=problem_of(in_batch(event, place)))
+        if isinstance(event, Malformed)
+        else Outcome("spooled", status_address(event))
+        if kept == "spooled"
+        else await outcome_of(gateway, found[to], status_address(event), with_balances=False)
         for place, (event, to) in enumerate(zip(events, waiting, strict=True))
     ]
     for outcome in outcomes:
@@ -51,10 +55,12 @@ async def post_batch(call: Call) -> Answer:
     return Answer(Outcomes(outcomes))
 
 
-def parsed(body: bytes, to: str) -> Composed | Malformed:
+def parsed(body: bytes, to: str, key: Created | None) -> Composed | Malformed:
     """The event of one body, or what is wrong with it."""
     try:
-        return composed(body, RECEIPTS, to)
+        event = composed(body, RECEIPTS, to)
+        check_event(key, event.event)
+        return event
     except Malformed as malformed:
         return malformed
 
@@ -78,6 +84,7 @@ async def get_receipt(call: Call) -> Answer:
     void = call.request.query.get("void", "false")
     if void not in {"true", "false"}:
         raise refusal(Malformed("invalid", "query void", f"{void!r} is neither true nor false"))
+    check_source(call.key, source)
     return await known(call, natural_key(source, receipt_id, void=void == "true"), None)
 
 

@@ -9,10 +9,10 @@ from typing import Any, Literal, NamedTuple
 from aiohttp import web
 from msgspec import Struct
 
+from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.runtime import Gateway
-
-Scope = Literal["read", "till", "members", "admin"]
-"""What a key may do: look up; what a till does; enrol and change members; merge, erase and adjust."""
+from tillstream.gateway.security import KEY
+from tillstream.schemas.keys import Created
 
 
 class Parameter(NamedTuple):
@@ -36,6 +36,12 @@ class Call(NamedTuple):
         """A parameter of the path, decoded."""
         return self.request.match_info[name]
 
+    @property
+    def key(self) -> Created | None:
+        """Whose request it is; None: keys are off."""
+        key: Created | None = self.request.get(KEY)
+        return key
+
 
 class Answer(NamedTuple):
     """What a handler gives back: `value` is encoded as JSON; of another `content_type` it is bytes already."""
@@ -51,7 +57,7 @@ class Route(Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: what metrics, log and clients call it (`operationId`).
-        scope: what a key must have; None: open to everybody who reaches the port.
+        scope: what a key must be for (permits.py); None: open to everybody who reaches the port.
         takes: type of the JSON body; None: no body.
         answers: type of the JSON body by status; a content type where the body is something else; problems go without saying.
         patient: whether it may take longer than a second: it waits for a worker, or reads history.
@@ -64,7 +70,7 @@ class Route(Struct, frozen=True, kw_only=True):
     summary: str
     handler: Callable[[Call], Awaitable[Answer]]
     answers: Mapping[int, Any]
-    scope: Scope | None = None
+    scope: RouteScope | None = None
     takes: Any = None
     parameters: tuple[Parameter, ...] = ()
     patient: bool = False

@@ -9,12 +9,15 @@ from http import HTTPStatus
 from urllib.parse import quote, urlencode
 
 from tillstream.gateway.answers import Outcome
+from tillstream.gateway.audit import ABOUT, about
 from tillstream.gateway.composing import Composed, Says, composed
 from tillstream.gateway.outcomes import outcome_of
+from tillstream.gateway.permits import check_event
 from tillstream.gateway.problems import Refusal, refusal, unavailable
 from tillstream.gateway.producer import KafkaAway
 from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.runtime import Gateway
+from tillstream.gateway.spooling import Kept
 from tillstream.kernels.facts import subject_of
 from tillstream.schemas.events import Malformed, MemberEvent, ReceiptEvent, VoidEvent
 
@@ -24,7 +27,7 @@ RESPOND_ASYNC = "respond-async"
 IDEMPOTENCY_KEY = "Idempotency-Key"
 KEY_MAX = 256
 
-STATUS_OF_OUTCOME = {"accepted": 200, "duplicate": 200, "waiting": 202, "pending": 202}
+STATUS_OF_OUTCOME = {"accepted": 200, "duplicate": 200, "waiting": 202, "pending": 202, "spooled": 202}
 
 
 async def send(call: Call, says: Says) -> Answer:
@@ -34,29 +37,35 @@ async def send(call: Call, says: Says) -> Answer:
     to = gateway.inbox.expect()
     try:
         event = composed(call.body, says, to)
-        await submit(gateway, [event])
+        call.request[ABOUT] = about(event.event, gateway.seal)
+        check_event(call.key, event.event)
+        kept = await submit(gateway, [event])
     except Malformed as problem:
         gateway.inbox.forget(to)
         raise refusal(problem) from None
     except BaseException:
         gateway.inbox.forget(to)
         raise
+    if kept == "spooled":
+        gateway.inbox.forget(to)
+        return answer(Outcome("spooled", status_address(event)), gateway)
     reply = await gateway.inbox.reply(to, wait_s(call))
     return answer(await outcome_of(gateway, reply, status_address(event)), gateway)
 
 
-async def submit(gateway: Gateway, events: Sequence[Composed]) -> None:
-    """Hands events on; when it returns they are kept.
+async def submit(gateway: Gateway, events: Sequence[Composed]) -> Kept:
+    """Hands events on; when it returns they are kept, and it says where.
 
     Raises:
         Refusal: 503, nobody could take them.
     """
     try:
-        await gateway.submit([event.record for event in events])
+        kept = await gateway.spooling.submit(events)
     except KafkaAway:
         gateway.metrics.events.labels("unavailable").inc(len(events))
         raise unavailable("Kafka") from None
-    gateway.metrics.events.labels("submitted").inc(len(events))
+    gateway.metrics.events.labels("submitted" if kept == "sent" else "to_spool").inc(len(events))
+    return kept
 
 
 def answer(outcome: Outcome, gateway: Gateway) -> Answer:

@@ -4,9 +4,10 @@ from tillstream.gateway import bodies
 from tillstream.gateway.answers import Health, Identified, Outcome, Outcomes, Quoted, Readiness, Statement
 from tillstream.gateway.identify import identify
 from tillstream.gateway.operating import healthz, metrics, readyz
+from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.quoting import quote
 from tillstream.gateway.receipts import get_outcome, get_receipt, post_batch, post_receipt
-from tillstream.gateway.routes import Parameter, Route, Scope
+from tillstream.gateway.routes import Parameter, Route
 from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
 from tillstream.gateway.writes import Handler, registers, sends
 
@@ -17,7 +18,7 @@ SENT = {200: Outcome, 202: Outcome}
 """What became of an event; 202: not known yet, or, of a return, its sale has not come."""
 
 
-def event(path: str, name: str, summary: str, takes: object, handler: Handler, scope: Scope) -> Route:
+def event(path: str, name: str, summary: str, takes: object, handler: Handler, scope: RouteScope) -> Route:
     """An endpoint that sends one event and waits for its outcome."""
     parameters = (PREFER, IDEMPOTENCY_KEY)
     return Route(
@@ -28,11 +29,11 @@ def event(path: str, name: str, summary: str, takes: object, handler: Handler, s
 
 ROUTES = (
     Route(
-        method="POST", path="/v1/identify", name="identify", scope="till", takes=bodies.IdentifyBody, answers={200: Identified},
+        method="POST", path="/v1/identify", name="identify", scope="look", takes=bodies.IdentifyBody, answers={200: Identified},
         summary="Who stands at the till: first name, tier, balances, and what may be spent now.", handler=identify,
     ),
     Route(
-        method="POST", path="/v1/quote", name="quote", scope="till", takes=bodies.QuoteBody, answers={200: Quoted},
+        method="POST", path="/v1/quote", name="quote", scope="look", takes=bodies.QuoteBody, answers={200: Quoted},
         summary="What a basket would earn, line by line, and the points that may pay it. Changes nothing.", handler=quote,
     ),
     event("/v1/receipts", "post_receipt", "A sale, a return or a void.", bodies.ReceiptBody, post_receipt, "till"),
@@ -41,7 +42,7 @@ ROUTES = (
         summary="Receipts of a till that was offline, each with its own outcome.", handler=post_batch, parameters=(PREFER,), patient=True,
     ),
     Route(
-        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="till", answers={200: Outcome}, handler=get_receipt,
+        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt,
         summary="What became of a receipt; the slashes in its id are written %2F.",
         parameters=(
             Parameter("source", "Who issued it, as `tills/PL-0001`.", required=True),
@@ -49,7 +50,7 @@ ROUTES = (
         ),
     ),
     Route(
-        method="GET", path="/v1/outcomes/{key}", name="get_outcome", scope="till", answers={200: Outcome}, handler=get_outcome,
+        method="GET", path="/v1/outcomes/{key}", name="get_outcome", scope="look", answers={200: Outcome}, handler=get_outcome,
         summary="What became of any other event, by its natural key.",
         parameters=(Parameter("member", "Of a member event: the member."),),
     ),

@@ -1,4 +1,4 @@
-"""JSON Schema (2020-12) of everything that has a format: events, ledger records, dead letters, the program file.
+"""JSON Schema (2020-12) of everything that has a format: events, ledger records, dead letters, keys, the audit log, the program file.
 
 In: the msgspec types of this folder. Out: one self-contained schema per name; for events and records the name is their `type`.
 """
@@ -7,8 +7,10 @@ from typing import Any, get_args
 
 import msgspec
 
+from tillstream.schemas.audit import ActionRecord
 from tillstream.schemas.deadletter import DeadLetterRecord
 from tillstream.schemas.events import Event
+from tillstream.schemas.keys import CreatedRecord, RevokedRecord
 from tillstream.schemas.ledger import PostedRecord, RefusedRecord, WaitingRecord
 from tillstream.schemas.programs import Program
 from tillstream.schemas.publishing import PublishedRecord
@@ -23,7 +25,7 @@ ACTIVITY = "activity"
 
 RECORDS: tuple[type[msgspec.Struct], ...] = (
     *get_args(Event),
-    *(PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord, PublishedRecord),
+    *(PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord, PublishedRecord, CreatedRecord, RevokedRecord, ActionRecord),
 )
 
 REFERENCE = "#/$defs/"

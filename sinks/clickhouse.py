@@ -86,9 +86,10 @@ class Migration(NamedTuple):
         return blake2b(self.text.encode(), digest_size=16).hexdigest()
 
 
-def connect(dsn: str) -> Client:
+def connect(dsn: str, ca: str = "") -> Client:
     """A client for `http://host:port/database`, `https://...` or `chdb:///path?database=...`; no database is `default`.
 
+    `ca`: a PEM file of the authorities that an https server's certificate is checked by; '': those that the system trusts.
     A missing database is created. The client keeps no session, so that threads can share it.
 
     Raises:
@@ -98,12 +99,12 @@ def connect(dsn: str) -> Client:
     try:
         knock(parts)
         try:
-            return open_client(dsn)
+            return open_client(dsn, ca)
         except DatabaseError as error:
             if error.code != UNKNOWN_DATABASE:
                 raise
-        create_database(parts)
-        return open_client(dsn)
+        create_database(parts, ca)
+        return open_client(dsn, ca)
     except (ClickHouseError, OSError, ValueError, ImportError, RuntimeError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise Unreachable(address_of(parts), reason[:REASON_CHARS_MAX]) from None
@@ -118,22 +119,28 @@ def knock(parts: SplitResult) -> None:
         socket.create_connection((parts.hostname or "127.0.0.1", port), CONNECT_S_MAX).close()
 
 
-def open_client(dsn: str) -> Client:
+def open_client(dsn: str, ca: str) -> Client:
     """The driver's client, with our bounds."""
     if dsn.startswith("chdb:"):
         return clickhouse_connect.get_client(dsn=dsn)
     return clickhouse_connect.get_client(
-        dsn=dsn, autogenerate_session_id=False, connect_timeout=CONNECT_S_MAX, send_receive_timeout=ANSWER_S_MAX
+        dsn=dsn,
+        autogenerate_session_id=False,
+        connect_timeout=CONNECT_S_MAX,
+        send_receive_timeout=ANSWER_S_MAX,
+        # By itself the driver goes by the port: of https it takes no notice but on 443 and 8443.
+        secure=dsn.startswith("https:"),
+        ca_cert=ca or None,
     )
 
 
-def create_database(parts: SplitResult) -> None:
+def create_database(parts: SplitResult, ca: str) -> None:
     """Creates the database that a DSN names: an http path, or `?database=` of chDB, whose path is a folder."""
     if parts.scheme == "chdb":
         name, there = parse_qs(parts.query)["database"][0], parts._replace(query="")
     else:
         name, there = unquote(parts.path).strip("/"), parts._replace(path="")
-    client = open_client(there.geturl())
+    client = open_client(there.geturl(), ca)
     client.command(f"CREATE DATABASE IF NOT EXISTS {quote_identifier(name)}")
     client.close()
 

@@ -17,6 +17,7 @@ LIBRARY_VERSION = 2
 """The version that state.lua's `tillstream_version` gives."""
 
 CLUSTER_SCHEME = "redis+cluster://"
+SECURE_CLUSTER_SCHEME = "rediss+cluster://"
 SLOTS = 32
 """Hash tags over which claims and identities are spread; permanent, whatever the number of partitions."""
 
@@ -39,7 +40,7 @@ class LibraryMismatch(Exception):
     """Redis holds a newer function library than this process knows."""
 
 
-class Connection(redis_client.Connection):
+class Packing:
     """Packs a batch's thousands of names in C, which took longer than Redis takes to look them up."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
@@ -47,20 +48,33 @@ class Connection(redis_client.Connection):
             packed: list[bytes] = HiredisRespSerializer().pack(*args)
             return packed
         # One large argument goes out as it is; in C it would be copied, twice.
-        return super().pack_command(*args)
+        packed_by_parent: list[bytes] = super().pack_command(*args)  # type: ignore[misc]
+        return packed_by_parent
 
 
-def connect(url: str, answer_s: float | None = None) -> Redis:
-    """A client for `redis://`, `rediss://` or `redis+cluster://`; nothing is sent yet.
+class Connection(Packing, redis_client.Connection):
+    pass
+
+
+class SecureConnection(Packing, redis_client.SSLConnection):
+    pass
+
+
+def connect(url: str, answer_s: float | None = None, ca: str = "") -> Redis:
+    """A client for `redis://`, `redis+cluster://`, or, encrypted, `rediss://`, `rediss+cluster://`; nothing is sent yet.
 
     `answer_s`: give up a command after so many seconds, and try once more over a new connection; None: be patient, as workers are.
+    `ca`: a PEM file of the authorities that the server's certificate is checked by; '': those that the system trusts.
     """
+    secure = url.startswith("rediss")
     options: dict[str, Any] = {}
     if answer_s is not None:
         options = {"socket_timeout": answer_s, "socket_connect_timeout": answer_s, "retry": Retry(NoBackoff(), 1)}
-    if url.startswith(CLUSTER_SCHEME):
-        return RedisCluster.from_url("redis://" + url.removeprefix(CLUSTER_SCHEME), **options)
-    return redis_client.from_url(url, connection_class=Connection, **options)
+    if secure and ca:
+        options["ssl_ca_certs"] = ca
+    if url.startswith((CLUSTER_SCHEME, SECURE_CLUSTER_SCHEME)):
+        return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
+    return redis_client.from_url(url, connection_class=SecureConnection if secure else Connection, **options)
 
 
 async def load_library(client: Redis, url: str) -> None:

@@ -66,8 +66,8 @@ class Row(NamedTuple):
 class Statements:
     """Reads pages; connects with the first. One query at a time: a client has one session."""
 
-    def __init__(self, dsn: str) -> None:
-        self.dsn = dsn
+    def __init__(self, dsn: str, ca: str = "") -> None:
+        self.dsn, self.ca = dsn, ca
         self.turn = threading.Lock()
         self.client: Client | None = None
 
@@ -80,5 +80,5 @@ class Statements:
         parameters = {"accounts": list(accounts), "at_ms": after.at_ms, "posting": after.posting_id, "number": after.number, "limit": limit}
         with self.turn:
             if self.client is None:
-                self.client = connect(self.dsn)
+                self.client = connect(self.dsn, self.ca)
             return [Row(*row) for row in self.client.query(PAGE, parameters=parameters).result_rows]

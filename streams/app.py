@@ -52,6 +52,7 @@ def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.A
         broker_commit_interval=COMMIT_EVERY_S,
     )
     transport = Transport.of(app)
+    transport.client_config.update(settings.kafka_security)
     transport.batch_rows_max = settings.history_rows if role == "history" else settings.batch_rows_max
     if settings.kafka_transactions and role == "points":
         transport.externally_committed_topics.add(TRANSACTIONS)

@@ -13,24 +13,20 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import Message
 
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.shelf import Shelf
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.program_file import parse_program
 from tillstream.schemas.publishing import Published, encode_published, key_of, published
-from tillstream.sinks.writer import PRODUCER
+from tillstream.streams.appending import append
+from tillstream.streams.following import Follower, text_key
 from tillstream.streams.recovery import read_topic
 from tillstream.streams.topics import PROGRAMS
 
 FOLLOW_EVERY_S = 1.0
 """Programs are published for tomorrow, so a second is soon enough; each look costs microseconds."""
-
-ROWS_MAX = 100
-"""Records in one look: more than anybody publishes in a second."""
-
-ANSWER_S = 15.0
 
 log = logging.getLogger("faust.tillstream.programs")
 
@@ -46,7 +42,7 @@ class Programs:
         self.kafka = kafka
         self.seed = seed
         self.shelf = Shelf()
-        self.next_offset = 0
+        self.follower = Follower(kafka, PROGRAMS)
 
     async def start(self) -> Posters:
         """Reads the topic to its end, publishes the seed where nothing holds, and begins to follow; what to judge with."""
@@ -60,13 +56,11 @@ class Programs:
             raise NoProgram("no program is published and none is configured: tillstream program publish FILE, or the setting `program`")
         self.posters = Posters(timetable)
         self._report(timetable)
-        self.consumer = Consumer({**self.kafka, "group.id": "tillstream-reader", "enable.auto.commit": False, "auto.offset.reset": "error"})
-        self.consumer.assign([TopicPartition(PROGRAMS, 0, self.next_offset)])
         return self.posters
 
     async def follow(self) -> None:
         """Takes what was published since the last look; the broker is not waited for."""
-        messages = [message for message in self.consumer.consume(ROWS_MAX, 0) if not message.error()]
+        messages = self.follower.look()
         for message in messages:
             self.shelf.put(*record_of(message))
         # In a thread: many versions take their time to compare, and batches go on meanwhile.
@@ -77,12 +71,11 @@ class Programs:
 
     def stop(self) -> None:
         """Follows no more."""
-        self.consumer.close()
+        self.follower.close()
 
     def _read_to_the_end(self) -> None:
-        for message in read_topic(self.kafka, PROGRAMS, 0, self.next_offset):
+        for message in self.follower.to_the_end():
             self.shelf.put(*record_of(message))
-            self.next_offset = (message.offset() or 0) + 1
 
     def _report(self, timetable: Timetable) -> None:
         for item in self.shelf.shelved():
@@ -98,8 +91,8 @@ def read_shelf(kafka: Mapping[str, Any]) -> Shelf:
 
 
 def record_of(message: Message) -> tuple[str, bytes | None]:
-    """Key and value; a key that is no text is somebody else's, and shown as well as can be."""
-    return (message.key() or b"").decode(errors="replace"), message.value()
+    """Key and value."""
+    return text_key(message), message.value()
 
 
 def publish(kafka: Mapping[str, Any], versions: Sequence[Published]) -> None:
@@ -108,11 +101,4 @@ def publish(kafka: Mapping[str, Any], versions: Sequence[Published]) -> None:
     Raises:
         KafkaException: it was not.
     """
-    reports: list[Any] = []
-    producer = Producer({**PRODUCER, **kafka, "message.timeout.ms": int(ANSWER_S * 1000)})
-    for data in versions:
-        producer.produce(PROGRAMS, encode_published(data), key_of(data).encode(), on_delivery=lambda error, _: reports.append(error))
-    producer.flush(ANSWER_S)
-    failed = [error for error in reports if error is not None]
-    if failed or len(reports) < len(versions):
-        raise KafkaException(failed[0] if failed else KafkaError(KafkaError._MSG_TIMED_OUT))
+    append(kafka, PROGRAMS, [(key_of(data), encode_published(data)) for data in versions])

@@ -33,7 +33,7 @@ ANSWER_S = 15.0
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
-    """The part of the configuration that a worker needs; `tillstream.config` documents each."""
+    """The part of the configuration that a worker needs; `tillstream.config` documents each; `kafka_security` is librdkafka's."""
 
     kafka: str
     kafka_transactions: bool
@@ -47,6 +47,9 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     batch_rows_max: int
     receipt_window_days: int
     history_rows: int
+    redis_ca: str = ""
+    clickhouse_ca: str = ""
+    kafka_security: dict[str, str] = {}
 
 
 class Runtime:
@@ -55,7 +58,7 @@ class Runtime:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         self.seal = Seal(settings.identity_key.encode(), settings.phone_region)
-        self.kafka = {"bootstrap.servers": settings.kafka}
+        self.kafka = {"bootstrap.servers": settings.kafka, **settings.kafka_security}
         self.starting = asyncio.Lock()
         self.started = False
 
@@ -69,7 +72,7 @@ class Runtime:
     async def connect(self) -> None:
         """What `start` does once."""
         settings = self.settings
-        self.redis = connect(settings.redis)
+        self.redis = connect(settings.redis, ca=settings.redis_ca)
         await load_library(self.redis, settings.redis)
         self.state, self.directory = StateStore(self.redis), Directory(self.redis)
         self.routes = Writer(self.kafka)
@@ -141,7 +144,7 @@ class HistoryRuntime(Runtime):
 
     async def connect(self) -> None:
         await super().connect()
-        client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse)
+        client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse, self.settings.clickhouse_ca)
         await asyncio.to_thread(migrate, client)
         turn = asyncio.Lock()
         self.history = HistoryAgent(History(client, self.settings.history_rows), self.state, turn)

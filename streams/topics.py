@@ -9,8 +9,11 @@
     parked        sale's and return's keys returns whose sale is not known; compacted  1
     recall        natural key of the sale events that history must be asked about   1
     deadletter    as it came              what could not be taken, with its bytes   1
+    keys          key id                  keys for the gateway; compacted           1
+    audit         key id                  who changed members, keys and programs    1
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException
@@ -26,6 +29,8 @@ PROGRAMS = "programs"
 PARKED = "parked"
 RECALL = "recall"
 DEADLETTER = "deadletter"
+KEYS = "keys"
+AUDIT = "audit"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -34,6 +39,8 @@ DEADLETTER_BYTES_MAX = 12 * 1024 * 1024
 """A refused record in base64, with its reason."""
 
 ANSWER_S = 15.0
+
+NO_SECURITY: Mapping[str, str] = {}
 
 KEPT = {"retention.ms": "-1"}
 COMPACTED = {"cleanup.policy": "compact"}
@@ -62,6 +69,8 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(PARKED, 1, COMPACTED),
         TopicSpec(RECALL, 1, KEPT | {"max.message.bytes": str(RECORD_BYTES_MAX)}),
         TopicSpec(DEADLETTER, 1, KEPT | {"max.message.bytes": str(DEADLETTER_BYTES_MAX)}),
+        TopicSpec(KEYS, 1, COMPACTED),
+        TopicSpec(AUDIT, 1, KEPT),
     ]
 
 
@@ -77,14 +86,14 @@ class BrokerUnreachable(Exception):
         self.address = address
 
 
-def ensure_topics(bootstrap: str, partitions: int, replication: int) -> None:
-    """Creates the topics that are missing and checks the partition counts of those that are there.
+def ensure_topics(bootstrap: str, partitions: int, replication: int, security: Mapping[str, str] = NO_SECURITY) -> None:
+    """Creates the topics that are missing and checks the partition counts of those that are there; `security` is librdkafka's.
 
     Raises:
         BrokerUnreachable: no broker answers within `ANSWER_S`.
         TopicsUnfit: a topic's number of partitions is not the configured one.
     """
-    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    admin = AdminClient({**security, "bootstrap.servers": bootstrap, "log_level": 0})
     there = partition_counts(admin, bootstrap)
     specs = topic_specs(partitions)
     missing = [NewTopic(s.name, s.partitions, replication, config=s.settings) for s in specs if s.name not in there]

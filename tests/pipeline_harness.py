@@ -350,6 +350,7 @@ def prepared(folder: Path, kafka: str, server: Redis, *, transactions: bool) -> 
         redis=server.address,
         program=str(path),
         identity_key=IDENTITY_KEY.decode(),
+        gateway_auth=False,
         partitions=PARTITIONS,
         replication=3 if transactions else 1,
         session_ms=SESSION_MS,

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Producer, TopicPartition
 
 from tillstream.cli import main
-from tillstream.config import CONFIG_FILE, ENVIRONMENT_PREFIX, load_program
+from tillstream.config import CONFIG_FILE, ENVIRONMENT_PREFIX, Config, load_program
 from tillstream.embedded.broker import Broker
 from tillstream.embedded.process import HOST, free_port
 from tillstream.embedded.redis import Redis
@@ -487,7 +487,7 @@ def test_rebuild_knows_how_far_history_is(program: str) -> None:
         for record in records:
             producer.produce(LEDGER, record, partition=1)
         assert producer.flush(10) == 0
-        history = group_consumer(kafka, "tillstream-history")
+        history = group_consumer(Config(kafka=kafka), "tillstream-history")
         history.commit(offsets=[TopicPartition(LEDGER, 1, 1)], asynchronous=False)
         history.close()
         settings = Place(kafka, redis).settings()

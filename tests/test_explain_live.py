@@ -100,7 +100,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         try:
             for worker in workers:
                 worker.start()
-            Sender(config.kafka).send(EVENTS)
+            Sender(config).send(EVENTS)
             asyncio.run(through(config))
             yield Place(config, *workers)
         finally:
@@ -175,7 +175,7 @@ def test_explain_uses_what_was_published_whatever_file_is_configured(installatio
 def test_explain_of_a_receipt_that_clickhouse_does_not_have_yet_is_the_same(installation: Place) -> None:
     installation.history.stop()
     young = [sale("young", "2026-03-14"), came_back("young-back", "young", "2026-03-14", 1)]
-    Sender(installation.config.kafka).send(young)
+    Sender(installation.config).send(young)
     deadline = time.monotonic() + WAIT_S
     while explain(installation, "--receipt", "young-back").exit_code:
         assert time.monotonic() < deadline, "nothing came through"

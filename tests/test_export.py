@@ -41,7 +41,7 @@ def test_every_event_record_and_the_program_have_a_schema() -> None:
         "receipt.sale", "receipt.return", "receipt.void", "member.enrolled", "member.identity_added", "member.merged", "member.unmerged",
         "member.household_changed", "member.consent_changed", "member.erased", "points.hold", "points.release", "points.redeem",
         "points.adjust", "points.transfer", "points.transferred", "activity", "clock.tick", *LEDGER, "deadletter.refused",
-        "program.published", "program",
+        "program.published", "key.created", "key.revoked", "audit.action", "program",
     }  # fmt: skip
     for schema in SCHEMAS.values():
         Draft202012Validator.check_schema(schema)

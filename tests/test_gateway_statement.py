@@ -43,7 +43,7 @@ def history(address: str, config: Config) -> None:
     post("/v1/receipts", came_back("a-3", "a-2", 800))
     spend = {"data": {"redemption_id": "r1", "member": CARD, "points": 20}, "time": f"{DAY}T20:00:00Z"}
     post("/v1/redemptions", spend)
-    Sender(config.kafka).send([tick("2026-12-20")])
+    Sender(config).send([tick("2026-12-20")])
     deadline = time.monotonic() + WAIT_S
     while not (ready(ask(address, "GET", PATH + "?limit=1000"))):
         assert time.monotonic() < deadline, ask(address, "GET", PATH).body

@@ -182,7 +182,7 @@ def test_sales_beyond_the_window_are_recalled_from_history(place: Place) -> None
 
     async def scenario() -> None:
         async with watching(place.config) as (client, watch):
-            sender = Sender(place.config.kafka)
+            sender = Sender(place.config)
             sender.send(first)
             await until(lambda: settled(watch))
             await until(lambda: let_go(client))
@@ -207,7 +207,7 @@ def test_old_events_wait_while_clickhouse_is_away_and_the_stream_goes_on(place: 
 
     async def scenario() -> None:
         async with watching(place.config) as (client, watch):
-            sender = Sender(place.config.kafka)
+            sender = Sender(place.config)
             sender.send(first)
             await until(lambda: settled(watch))
             await until(lambda: let_go(client))

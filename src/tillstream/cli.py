@@ -5,18 +5,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-import orjson
-from click import ClickException, Context
 from msgspec import to_builtins
 
 from tillstream import __version__
+from tillstream.cli_keys import audit, keys
+from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
-from tillstream.errors import TillstreamError
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 LINE = click.option("--line", type=click.IntRange(0), metavar="N", help="Of the receipt, this line only: its share to the last point.")
 PROGRAMS = click.option(
     "--program", "programs", metavar="P.toml", required=True, multiple=True,
@@ -24,34 +22,14 @@ PROGRAMS = click.option(
 )  # fmt: skip
 
 
-class Commands(click.Group):
-    """Turns our errors into one line on standard error and their exit status; a user's mistake shows no traceback."""
-
-    def invoke(self, context: Context) -> Any:
-        try:
-            return super().invoke(context)
-        except TillstreamError as error:
-            fail(str(error), error.exit_status)
-        except BrokenPipeError:
-            sys.stderr.close()
-            sys.exit(0)
-
-
-def fail(message: str, status: int) -> NoReturn:
-    """Prints the message and ends with `status`."""
-    shown = ClickException(message)
-    shown.exit_code = status
-    raise shown
-
-
-def print_json(value: Any) -> None:
-    click.echo(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())
-
-
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tillstream")
 def main() -> None:
     """tillstream: receipts become points before they are printed."""
+
+
+main.add_command(keys)
+main.add_command(audit)
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")

@@ -32,8 +32,11 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         kafka: bootstrap servers, `host:port[,host:port]`.
         kafka_transactions: whether ledger and offsets go in one Kafka transaction; off only for the embedded broker, which has none.
-        redis: `redis://`, `rediss://` or, for Redis Cluster, `redis+cluster://` URL.
+        redis: `redis://`, or, for Redis Cluster, `redis+cluster://` URL; `rediss://` and `rediss+cluster://` with TLS.
         clickhouse: `http://` or `https://` address with an optional database as path.
+        kafka_properties: file of librdkafka's settings of security for every client, `name=value` a line; empty: none.
+        redis_ca: PEM file of authorities for `rediss://`; empty: those that the system trusts.
+        clickhouse_ca: PEM file of authorities for `https://`; empty: those that the system trusts.
         program: path of the program file that a worker publishes where no program is published yet; empty: there must be one.
         identity_key: secret under which card numbers, phones and e-mail addresses are hashed; at least 16 characters, never changed.
         phone_region: country (ISO 3166, as `PL`) of phone numbers without a country code; empty: they have one; never changed.
@@ -49,6 +52,13 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_body_bytes_max: the longest body of a request, bytes.
         gateway_wait_ms: how long an answer waits for the worker where the caller does not say, milliseconds.
         gateway_wait_ms_max: how long a caller may wait at most, milliseconds.
+        gateway_tls_cert: PEM file of the certificate, and those between it and an authority; with it a gateway speaks https.
+        gateway_tls_key: PEM file of its key.
+        gateway_auth: whether requests need a key; off only on loopback.
+        gateway_rates: requests of one key by its scope, `scope=per_second/at_once`, parted by blanks; a scope left out has no limit.
+        gateway_replay_window_s: how far a signed request's time may be from the gateway's, seconds.
+        spool_folder: folder where a gateway keeps receipts while Kafka is away, one gateway each; empty: none.
+        spool_bytes_max: how much it may hold, bytes.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -56,6 +66,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     kafka_transactions: bool = True
     redis: str = "redis://127.0.0.1:6379/0"
     clickhouse: str = "http://127.0.0.1:8123"
+    kafka_properties: str = ""
+    redis_ca: str = ""
+    clickhouse_ca: str = ""
     program: str = "program.toml"
     identity_key: str = ""
     phone_region: Region = ""
@@ -71,7 +84,19 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_body_bytes_max: Count = 4_000_000
     gateway_wait_ms: Count = 500
     gateway_wait_ms_max: Count = 10_000
+    gateway_tls_cert: str = ""
+    gateway_tls_key: str = ""
+    gateway_auth: bool = True
+    gateway_rates: str = "till=50/200 read=50/200 campaigns=10/50 members=20/100 admin=20/100"
+    gateway_replay_window_s: Count = 300
+    spool_folder: str = ""
+    spool_bytes_max: Count = 1_000_000_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+def part_of(config: Config, settings: type[Struct]) -> dict[str, Any]:
+    """The settings that a worker or a gateway has under the same names."""
+    return {name: getattr(config, name) for name in settings.__struct_fields__ if name in Config.__struct_fields__}
 
 
 def load_config(environment: Mapping[str, str] | None = None, folder: Path | None = None) -> Config:

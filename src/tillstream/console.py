@@ -191,7 +191,7 @@ def replay_history(
 
     source = named(history, receipts, faults)
     check_kafka(config)
-    sender = Sender(config.kafka)
+    sender = Sender(config)
     with Progress(*columns(), console=Console(stderr=True), disable=quiet) as progress:
         enrolled = sender.send(source.enrolments)
         task = progress.add_task("sending", total=receipts)

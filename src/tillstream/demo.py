@@ -63,7 +63,7 @@ async def feed(config: Config, installation: Installation, history: History, pro
     """Sends the history, waits until it is through, and collects the figures."""
     client = connect(config.redis)
     watch = Watch(config, client)
-    sender, directory = Sender(config.kafka), Directory(client)
+    sender, directory = Sender(config), Directory(client)
     total = 0
 
     async def send_through(what: str, events: Iterable[Event], rate: float | None) -> tuple[int, float]:

@@ -29,6 +29,7 @@ from tillstream.sinks.state import StateStore
 from tillstream.streams.programs import read_shelf
 from tillstream.streams.recovery import read_ledger, read_topic
 from tillstream.streams.topics import TRANSACTIONS
+from tillstream.tls import kafka_settings
 
 STEP_BACK = 1_000
 """Records that are read in front of the wanted one: the embedded broker does not count all of its last batch, which has fewer, as there."""
@@ -66,7 +67,7 @@ class LiveLedger:
     """The ledger as the servers have it: ClickHouse up to an offset per partition, Kafka behind that."""
 
     def __init__(self, config: Config, clickhouse: Client, written: dict[int, int]) -> None:
-        self.kafka: dict[str, Any] = {"bootstrap.servers": config.kafka, "log_level": 0}
+        self.kafka: dict[str, Any] = {**kafka_settings(config), "log_level": 0}
         self.archive = Archive(clickhouse)
         self.written = written
 

@@ -129,6 +129,7 @@ class Installation:
                 clickhouse=addresses.clickhouse,
                 program=str(self.program),
                 identity_key=secrets.token_hex(16),
+                gateway_auth=False,
                 partitions=PARTITIONS,
                 session_ms=SESSION_MS,
                 poll_interval_ms=20_000,

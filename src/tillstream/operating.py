@@ -15,6 +15,7 @@ from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore
 from tillstream.streams.rebuild import rebuild
 from tillstream.streams.topics import LEDGER
+from tillstream.tls import kafka_settings
 from tillstream.verify import Report, verify
 
 ANSWER_S = 10.0
@@ -43,7 +44,7 @@ async def rebuild_redis(config: Config) -> dict[str, Any]:
     async with redis_of(config) as client:
         with failures_named(config):
             seal = Seal(config.identity_key.encode(), config.phone_region)
-            counts = await rebuild(client, {"bootstrap.servers": config.kafka}, config.partitions, seal)
+            counts = await rebuild(client, kafka_settings(config), config.partitions, seal)
             await note_history(config, client)
     return {**counts, "seconds": round(time.monotonic() - started, 2)}
 
@@ -53,7 +54,7 @@ async def note_history(config: Config, client: Redis) -> None:
 
     Without, Redis would let nothing go and `verify` would leave ClickHouse out, until history has written to each partition again.
     """
-    state, consumer = StateStore(client), group_consumer(config.kafka, "tillstream-history")
+    state, consumer = StateStore(client), group_consumer(config, "tillstream-history")
     try:
         places = [TopicPartition(LEDGER, partition) for partition in range(config.partitions)]
         for place in consumer.committed(places, timeout=ANSWER_S):
@@ -65,7 +66,7 @@ async def note_history(config: Config, client: Redis) -> None:
 
 def check_no_workers(config: Config) -> None:
     """Raises UsageError where a worker of the group that gives points is running."""
-    admin = AdminClient({"bootstrap.servers": config.kafka, "log_level": 0})
+    admin = AdminClient({**kafka_settings(config), "log_level": 0})
     try:
         group = admin.describe_consumer_groups(["tillstream-points"], request_timeout=ANSWER_S)["tillstream-points"].result(ANSWER_S)
     except KafkaException:

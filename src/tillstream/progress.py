@@ -12,6 +12,7 @@ from tillstream.config import Config
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore
 from tillstream.streams.topics import RECALL, RECEIPTS, TRANSACTIONS
+from tillstream.tls import kafka_settings
 
 ANSWER_S = 10.0
 
@@ -35,8 +36,8 @@ class Watch:
     def __init__(self, config: Config, client: Redis) -> None:
         self.partitions = config.partitions
         self.state = StateStore(client)
-        self.points = group_consumer(config.kafka, "tillstream-points")
-        self.history = group_consumer(config.kafka, "tillstream-history")
+        self.points = group_consumer(config, "tillstream-points")
+        self.history = group_consumer(config, "tillstream-history")
 
     async def behind(self) -> Behind:
         """The lag of the agents now, upstream first: nothing can slip past between two looks."""
@@ -76,6 +77,6 @@ class Watch:
         self.history.close()
 
 
-def group_consumer(bootstrap: str, group: str) -> Consumer:
+def group_consumer(config: Config, group: str) -> Consumer:
     """A consumer that asks for a group's offsets and never joins it."""
-    return Consumer({"bootstrap.servers": bootstrap, "group.id": group, "enable.auto.commit": False, "log_level": 0})
+    return Consumer({**kafka_settings(config), "group.id": group, "enable.auto.commit": False, "log_level": 0})

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from tillstream.auditing import note
 from tillstream.config import Config, read_program
 from tillstream.errors import ProgramError, UsageError
 from tillstream.kernels.shelf import Shelf
@@ -15,6 +16,7 @@ from tillstream.schemas.program_file import InvalidProgram, Versioned
 from tillstream.schemas.publishing import published
 from tillstream.servers import check_kafka, failures_named
 from tillstream.streams.programs import publish, read_shelf
+from tillstream.tls import kafka_settings
 
 
 def publish_programs(config: Config, paths: Sequence[str], *, backdate: bool) -> list[dict[str, Any]]:
@@ -34,7 +36,9 @@ def publish_programs(config: Config, paths: Sequence[str], *, backdate: bool) ->
         if there is not None and not backdate:
             for versioned, _ in new:
                 check_begins(versioned, moment.astimezone(there.zone).date())
-        publish({"bootstrap.servers": config.kafka}, [published(versioned, text, moment) for versioned, text in new])
+        publish(kafka_settings(config), [published(versioned, text, moment) for versioned, text in new])
+        if new:
+            note(config, "program publish", [f"{v.program.program.id}/{v.version}" for v, _ in new], moment)
     return [
         {
             "program": versioned.program.program.id,
@@ -101,4 +105,4 @@ def shelf_of(config: Config) -> Shelf:
         UsageError: the installation has no such topic yet, or Kafka does not answer.
     """
     check_kafka(config)
-    return read_shelf({"bootstrap.servers": config.kafka})
+    return read_shelf(kafka_settings(config))

@@ -10,9 +10,11 @@ from typing import Any
 import orjson
 from confluent_kafka import KafkaError, Message, Producer
 
+from tillstream.config import Config
 from tillstream.errors import TillstreamError
 from tillstream.sinks.writer import PRODUCER
 from tillstream.streams.topics import MEMBERS, RECEIPTS
+from tillstream.tls import kafka_settings
 
 FLUSH_S = 60.0
 POLL_EVERY = 500
@@ -29,8 +31,8 @@ class SendFailed(TillstreamError):
 class Sender:
     """Sends events to the topics that they belong to; counts what was acknowledged."""
 
-    def __init__(self, bootstrap: str) -> None:
-        self.producer = Producer({**PRODUCER, "bootstrap.servers": bootstrap, "linger.ms": 5, "log_level": 0})
+    def __init__(self, config: Config) -> None:
+        self.producer = Producer({**PRODUCER, **kafka_settings(config), "linger.ms": 5, "log_level": 0})
         self.acknowledged = 0
         self.failed: KafkaError | None = None
 

@@ -16,6 +16,7 @@ from tillstream.sinks.clickhouse import MigrationChanged, Unreachable, migrate
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.redis import LibraryMismatch, Redis, RedisUnreachable, connect, load_library
 from tillstream.streams.topics import BrokerUnreachable, TopicsUnfit, ensure_topics, partition_counts, topic_specs
+from tillstream.tls import check_authorities, kafka_security, kafka_settings
 
 REASON_CHARS_MAX = 200
 """The driver quotes whole queries in its errors; a person needs the first line."""
@@ -31,8 +32,9 @@ def check_servers(config: Config, role: str) -> None:
         UnreachableError: a server does not answer; names its address and setting.
         UsageError: a server is not fit for this installation.
     """
+    check_authorities(config)
     try:
-        ensure_topics(config.kafka, config.partitions, config.replication)
+        ensure_topics(config.kafka, config.partitions, config.replication, kafka_security(config))
     except BrokerUnreachable as error:
         raise UnreachableError("Kafka", error.address, "kafka") from None
     except TopicsUnfit as error:
@@ -70,7 +72,7 @@ async def redis_of(config: Config) -> AsyncIterator[Redis]:
         UsageError: the setting is no URL, or a newer tillstream owns this Redis.
     """
     try:
-        client = connect(config.redis)
+        client = connect(config.redis, ca=config.redis_ca)
     except ValueError as error:
         raise UsageError(f"redis: {error}") from None
     try:
@@ -91,7 +93,7 @@ def clickhouse_of(config: Config) -> Client:
         UnreachableError: it does not answer.
     """
     try:
-        return connect_clickhouse(config.clickhouse)
+        return connect_clickhouse(config.clickhouse, config.clickhouse_ca)
     except Unreachable as error:
         raise UnreachableError("ClickHouse", error.address, "clickhouse") from None
 
@@ -104,7 +106,7 @@ def check_kafka(config: Config) -> None:
         UsageError: a topic is missing or has another number of partitions.
     """
     try:
-        there = partition_counts(AdminClient({"bootstrap.servers": config.kafka, "log_level": 0}), config.kafka)
+        there = partition_counts(AdminClient({**kafka_settings(config), "log_level": 0}), config.kafka)
     except BrokerUnreachable as error:
         raise UnreachableError("Kafka", error.address, "kafka") from None
     for spec in topic_specs(config.partitions):

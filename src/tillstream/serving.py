@@ -4,16 +4,22 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
+from ipaddress import ip_address
+from ssl import SSLContext
 
 import uvloop
 from aiohttp import web
 
-from tillstream.config import Config, load_seed
+from tillstream.config import Config, load_seed, part_of
 from tillstream.errors import UsageError
 from tillstream.gateway.app import create_app
+from tillstream.gateway.limits import RatesInvalid, parse_rates
+from tillstream.gateway.masking import mask_handlers
 from tillstream.gateway.runtime import Gateway, GatewaySettings
+from tillstream.gateway.spool import SpoolInUse
 from tillstream.servers import check_identity_key, check_servers
 from tillstream.streams.programs import NoProgram
+from tillstream.tls import kafka_security, server_context
 
 GRACE_MS = 1_000
 """Beyond the longest wait: requests in progress have their answers before the process ends."""
@@ -23,10 +29,29 @@ def gateway_settings(config: Config) -> GatewaySettings:
     """The gateway's part of the configuration.
 
     Raises:
-        UsageError: `identity_key` is missing or of the wrong length.
+        UsageError: `identity_key` is missing or of the wrong length; keys are off, and others than this machine could ask; rates are none.
     """
     check_identity_key(config)
-    return GatewaySettings(**{name: getattr(config, name) for name in GatewaySettings.__struct_fields__})
+    if not config.gateway_auth and not is_loopback(config.gateway_host):
+        where = f"gateway_host is {config.gateway_host}, which other machines may reach"
+        raise UsageError(f"gateway_auth: keys are off, and {where}; turn them on, or listen on 127.0.0.1")
+    try:
+        parse_rates(config.gateway_rates)
+    except RatesInvalid as error:
+        raise UsageError(f"gateway_rates: {error}") from None
+    return GatewaySettings(**part_of(config, GatewaySettings), kafka_security=kafka_security(config))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address; a name other than localhost may be anybody's.
+
+    >>> [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "", "till.example")]
+    [True, True, True, False, False, False, False]
+    """
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def run_gateway(config: Config, say: Callable[[str], None]) -> None:
@@ -36,13 +61,14 @@ def run_gateway(config: Config, say: Callable[[str], None]) -> None:
         UsageError: a server is not there or not fit, nothing is published, or the port is taken.
     """
     seed = load_seed(config)
-    settings = gateway_settings(config)
+    settings, secure = gateway_settings(config), server_context(config)
     check_servers(config, "points")
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    uvloop.run(serve(settings, seed, say))
+    mask_handlers()
+    uvloop.run(serve(settings, secure, seed, say))
 
 
-async def serve(settings: GatewaySettings, seed: str | None, say: Callable[[str], None]) -> None:
+async def serve(settings: GatewaySettings, secure: SSLContext | None, seed: str | None, say: Callable[[str], None]) -> None:
     """Serves until SIGTERM or SIGINT; then takes no more connections, and ends when the requests in progress have their answers."""
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -51,11 +77,13 @@ async def serve(settings: GatewaySettings, seed: str | None, say: Callable[[str]
     runner = web.AppRunner(create_app(Gateway(settings, seed)), access_log=None, shutdown_timeout=grace_s)
     try:
         await runner.setup()
-        await web.TCPSite(runner, settings.gateway_host, settings.gateway_port).start()
-        say(f"serving on {address_of(runner)}; /docs tells what, Ctrl-C ends it")
+        await web.TCPSite(runner, settings.gateway_host, settings.gateway_port, ssl_context=secure).start()
+        say(f"serving on {address_of(runner, secure is not None)}; /docs tells what, Ctrl-C ends it")
         await told.wait()
     except NoProgram as error:
         raise UsageError(str(error)) from None
+    except SpoolInUse as error:
+        raise UsageError(f"spool_folder: {error}") from None
     except OSError as error:
         where = f"{settings.gateway_host}:{settings.gateway_port}"
         raise UsageError(f"gateway: cannot listen on {where}: {error.strerror}; change gateway_host or gateway_port") from None
@@ -63,7 +91,8 @@ async def serve(settings: GatewaySettings, seed: str | None, say: Callable[[str]
         await runner.cleanup()
 
 
-def address_of(runner: web.AppRunner) -> str:
+def address_of(runner: web.AppRunner, secure: bool) -> str:
     """The URL of the first socket that a runner listens on."""
     host, port, *_ = runner.addresses[0]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    scheme = "https" if secure else "http"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

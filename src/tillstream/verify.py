@@ -22,6 +22,7 @@ from tillstream.sinks.archive import balances
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import StateStore
 from tillstream.streams.recovery import read_ledger
+from tillstream.tls import kafka_settings
 
 NOT_THE_RECEIPTS = frozenset({"expiry", "hold", "release", "adjustment"})
 """Kinds that a receipt's posting may hold and that are not among what it gave or took: they move points in time, or write them off."""
@@ -134,7 +135,7 @@ async def verify_partition(config: Config, state: StateStore, clickhouse: Client
     touched = touched_accounts(config, partition, before, standing.ledger)
     until, again = await state.accounts_at(partition, sorted(touched))  # (4)
     at_redis, at_touched, at_history = LedgerSums(), LedgerSums(), LedgerSums()
-    for message in read_ledger({"bootstrap.servers": config.kafka}, partition, 0):
+    for message in read_ledger(kafka_settings(config), partition, 0):
         for sums, last in ((at_redis, standing.ledger), (at_touched, until), (at_history, written)):
             if (message.offset() or 0) <= last:
                 sums.add(message.value() or b"")
@@ -159,7 +160,7 @@ def touched_accounts(config: Config, partition: int, first: int, last: int) -> s
     """The accounts of the ledger records behind `first` up to `last`."""
     touched = set()
     if last > first:
-        for message in read_ledger({"bootstrap.servers": config.kafka}, partition, first + 1):
+        for message in read_ledger(kafka_settings(config), partition, first + 1):
             record = decode_record(message.value() or b"")
             if (message.offset() or 0) <= last and isinstance(record, Posting) and record.account_id is not None:
                 touched.add(record.account_id)

@@ -6,12 +6,13 @@ from typing import Literal, get_args
 
 import faust
 
-from tillstream.config import Config, load_seed
+from tillstream.config import Config, load_seed, part_of
 from tillstream.errors import UsageError
 from tillstream.servers import check_identity_key, check_servers
 from tillstream.streams.app import create_app
 from tillstream.streams.programs import read_shelf
 from tillstream.streams.runtime import WorkerSettings
+from tillstream.tls import kafka_security, kafka_settings
 
 Role = Literal["points", "history"]
 ROLES = get_args(Role)
@@ -34,7 +35,7 @@ def worker_settings(config: Config) -> WorkerSettings:
         UsageError: `identity_key` is missing or of the wrong length.
     """
     check_identity_key(config)
-    return WorkerSettings(**{name: getattr(config, name) for name in WorkerSettings.__struct_fields__})
+    return WorkerSettings(**part_of(config, WorkerSettings), kafka_security=kafka_security(config))
 
 
 def run_worker(config: Config, role: Role) -> None:
@@ -42,7 +43,7 @@ def run_worker(config: Config, role: Role) -> None:
     seed = load_seed(config)
     settings = worker_settings(config)
     check_servers(config, role)
-    if role == "points" and seed is None and read_shelf({"bootstrap.servers": config.kafka}).timetable() is None:
+    if role == "points" and seed is None and read_shelf(kafka_settings(config)).timetable() is None:
         raise UsageError("no program is published and the setting program is empty: tillstream program publish FILE")
     logging.getLogger("faust").setLevel(config.log_level.upper())
     app = create_app(settings, seed, role)
