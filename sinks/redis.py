@@ -3,6 +3,7 @@
 Delivery: none of its own; what is written through it states its own guarantee (state.py, directory.py).
 """
 
+import asyncio
 from importlib.resources import files
 from typing import Any
 
@@ -10,8 +11,9 @@ import redis.asyncio as redis_client
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.connection import HiredisRespSerializer
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
+
+from tillstream.sinks.redis_line import Multiplexed
 
 LIBRARY_VERSION = 4
 """The version that state.lua's `tillstream_version` gives."""
@@ -20,9 +22,6 @@ CLUSTER_SCHEME = "redis+cluster://"
 SECURE_CLUSTER_SCHEME = "rediss+cluster://"
 SLOTS = 32
 """Hash tags over which claims and identities are spread; permanent, whatever the number of partitions."""
-
-NAMES_MANY = 32
-"""Arguments from which on packing in C is worth its own cost."""
 
 Redis = Any
 """`redis.asyncio.Redis` or `RedisCluster`: the commands that we use are the same."""
@@ -40,23 +39,21 @@ class LibraryMismatch(Exception):
     """Redis holds a newer function library than this process knows."""
 
 
-class Packing:
-    """Packs a batch's thousands of names in C, which took longer than Redis takes to look them up."""
+class HandingOver:
+    """A connection that redis-py makes, and that somebody else uses (redis_line.py)."""
 
-    def pack_command(self, *args: Any) -> list[bytes]:
-        if len(args) > NAMES_MANY:
-            packed: list[bytes] = HiredisRespSerializer().pack(*args)
-            return packed
-        # One large argument goes out as it is; in C it would be copied, twice.
-        packed_by_parent: list[bytes] = super().pack_command(*args)  # type: ignore[misc]
-        return packed_by_parent
+    def hand_over(self, protocol: asyncio.Protocol) -> asyncio.Transport:
+        """What is received goes to `protocol` from now on; what it sends, to the transport. redis-py's writer stays, and closes it."""
+        transport: asyncio.Transport = self._writer.transport  # type: ignore[attr-defined]
+        transport.set_protocol(protocol)
+        return transport
 
 
-class Connection(Packing, redis_client.Connection):
+class Connection(HandingOver, redis_client.Connection):
     pass
 
 
-class SecureConnection(Packing, redis_client.SSLConnection):
+class SecureConnection(HandingOver, redis_client.SSLConnection):
     pass
 
 
@@ -74,7 +71,10 @@ def connect(url: str, answer_s: float | None = None, ca: str = "") -> Redis:
         options["ssl_ca_certs"] = ca
     if url.startswith((CLUSTER_SCHEME, SECURE_CLUSTER_SCHEME)):
         return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
-    return redis_client.from_url(url, connection_class=SecureConnection if secure else Connection, **options)
+    client: Any = Multiplexed.from_url(url, connection_class=SecureConnection if secure else Connection, **options)
+    if answer_s is not None:
+        client.answer_s, client.attempts = answer_s, 2
+    return client
 
 
 async def load_library(client: Redis, url: str) -> None:

@@ -71,6 +71,8 @@ def run_gateway(config: Config, say: Callable[[str], None]) -> None:
     check_servers(config, "points")
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     mask_handlers()
+    from tillstream.worker import spare_the_collector
+    spare_the_collector()
     uvloop.run(serve(settings, secure, seed, say))
 
 

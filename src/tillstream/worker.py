@@ -1,10 +1,12 @@
 """One Faust worker against the configured servers, until SIGTERM or Ctrl-C."""
 
+import asyncio
 import gc
 import logging
 from typing import Literal, get_args
 
 import faust
+import uvloop
 
 from tillstream.config import Config, load_seed, part_of
 from tillstream.errors import UsageError
@@ -48,4 +50,6 @@ def run_worker(config: Config, role: Role) -> None:
     logging.getLogger("faust").setLevel(config.log_level.upper())
     app = create_app(settings, seed, role)
     spare_the_collector()
-    faust.Worker(app, loglevel=config.log_level.upper(), redirect_stdouts=False).execute_from_commandline()
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    faust.Worker(app, loglevel=config.log_level.upper(), redirect_stdouts=False, loop=loop).execute_from_commandline()
