@@ -1,4 +1,4 @@
-"""The command line: `python -m loadtest pipeline|kernel|transport`, from a checkout with the package installed.
+"""The command line: `python -m loadtest pipeline|kernel|transport|lane`, from a checkout with the package installed.
 
 Exit status 0 where every goal is reached, 1 where one is missed or a run is void, 2 for bad usage.
 """
@@ -11,8 +11,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from loadtest import kernel, pipeline, transport
+from loadtest import kernel, lane, pipeline, transport
 from loadtest.contender import VoidRunError
+from loadtest.lane_picture import picture
 from loadtest.report import Report
 
 RECEIPTS_MAX = 1_000_000
@@ -91,6 +92,34 @@ def run_transport(receipts: int, runs: int, as_json: bool, out: Path | None) -> 
         report = transport.run(receipts, runs, progress)
     except VoidRunError as void:
         raise click.ClickException(str(void)) from None
+    finish(report, as_json, out)
+
+
+@main.command("lane", epilog="Example: python -m loadtest lane --out lane.json --picture lane.svg")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
+@click.option("--picture", "svg", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Draw the curve here (SVG).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts.")
+@click.option("--seconds", type=click.FloatRange(1, 600), default=20.0, show_default=True, help="Length of each run.")
+@click.option("--receipts", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Receipts a second.")
+@click.option("--identify", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Members identified a second.")
+@click.option("--quote", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Baskets quoted a second.")
+@click.option("--partitions", type=click.IntRange(1, 64), default=1, show_default=True, help="Partitions; one worker works on all of them.")
+@click.option("--curve/--no-curve", default=True, show_default=True, help="Whether to raise the rates until the goals break.")
+def run_lane(
+    out: Path | None, svg: Path | None, as_json: bool, runs: int, seconds: float, receipts: float, identify: float, quote: float,
+    partitions: int, curve: bool,
+) -> None:  # fmt: skip
+    """What a till waits for: identify, quote, and a receipt until its points, through a gateway, with all servers on this machine."""
+    if svg is not None and not curve:
+        raise click.UsageError("--picture draws the curve; leave out --no-curve")
+    rates = {"identify": identify, "quote": quote, "receipt": receipts}
+    try:
+        report, steps = lane.run(rates, seconds, runs, partitions, progress, curve=curve)
+    except VoidRunError as void:
+        raise click.ClickException(str(void)) from None
+    if svg is not None:
+        svg.write_text(picture(steps), encoding="utf-8")
     finish(report, as_json, out)
 
 

@@ -19,7 +19,7 @@ from hdrh.histogram import HdrHistogram
 
 from loadtest.contender import ROOT, VoidRunError
 from loadtest.lane_tills import DIGITS, FIRST_NAME, MEMBERS, US_MAX, Phase, Told
-from loadtest.load import IDENTITY_KEY, PARTITIONS, PROGRAM
+from loadtest.load import IDENTITY_KEY, PROGRAM
 from tillstream.config import Config
 from tillstream.embedded.broker import Broker
 from tillstream.embedded.process import Server
@@ -31,7 +31,7 @@ from tillstream.sources.generated import card_number
 from tillstream.streams.topics import ensure_topics
 
 PROCESSES = 2
-"""Of tills: at the saturation point one would be as busy as the gateway."""
+"""Of tills: near saturation one would be as busy as the gateway."""
 
 AHEAD_S = 0.3
 """From the word to the beginning of a phase: all processes have heard it by then."""
@@ -77,7 +77,7 @@ class Place:
         begins = time.monotonic() + AHEAD_S
         for process in self.tills:
             say(process, str(begins))
-        time.sleep(AHEAD_S)
+        time.sleep(max(0.0, begins - time.monotonic()))
         before, started = self.cpu_s(), time.monotonic()
         told = [msgspec.json.decode(hear(process), type=Told) for process in self.tills]
         seconds, after = time.monotonic() - started, self.cpu_s()
@@ -130,7 +130,7 @@ def hear(process: "subprocess.Popen[str]") -> str:
 
 
 @contextmanager
-def place() -> Iterator[Place]:
+def place(partitions: int) -> Iterator[Place]:
     """All of it, from nothing; ended by pid.
 
     Raises:
@@ -140,7 +140,7 @@ def place() -> Iterator[Place]:
         broker, cache = Broker(), Redis()
         kafka, address = stack.enter_context(broker), stack.enter_context(cache)
         config = Config(
-            kafka=kafka, kafka_transactions=False, redis=address, program=str(PROGRAM), identity_key=IDENTITY_KEY, partitions=int(__import__("os").environ.get("LP","8")),
+            kafka=kafka, kafka_transactions=False, redis=address, program=str(PROGRAM), identity_key=IDENTITY_KEY, partitions=partitions,
             gateway_rates="read=50/200", session_ms=SESSION_MS, poll_interval_ms=20_000, log_level="error",
         )  # fmt: skip
         ensure_topics(config.kafka, config.partitions, 1)

@@ -31,7 +31,7 @@ Command = tuple[Sequence[Any], dict[str, Any]]
 
 
 class _Waiting(NamedTuple):
-    count: int
+    wanted: int
     answers: list[Any]
     done: asyncio.Future[list[Any]]
 
@@ -43,6 +43,7 @@ class Line(asyncio.Protocol):
         self.connection = connection
         self.reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self.waiting: deque[_Waiting] = deque()
+        self.ended = asyncio.Event()
         self.transport: asyncio.Transport = connection.hand_over(self)
 
     @property
@@ -76,7 +77,7 @@ class Line(asyncio.Protocol):
             self.reader.feed(data)
             while self.waiting:
                 first = self.waiting[0]
-                while len(first.answers) < first.count:
+                while len(first.answers) < first.wanted:
                     answer = self.reader.gets()
                     if answer is False:
                         return
@@ -90,7 +91,8 @@ class Line(asyncio.Protocol):
             self.fail(error)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The other side has gone."""
+        """The other side has gone, or this one."""
+        self.ended.set()
         self.fail(ConnectionBroken(str(error or "Redis closed the connection")))
 
 
@@ -170,7 +172,7 @@ class Multiplexed(redis_client.Redis):
             if self.line is not None:
                 await self.line.close()
                 self.line = None
-            connection = self.connection_pool.make_connection()
+            connection: Any = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await connection.connect()
                 self.line = Line(connection)
@@ -185,7 +187,7 @@ class Pipelined(Pipeline):
 
     def __init__(self, client: Multiplexed) -> None:
         super().__init__(client.connection_pool, client.response_callbacks, False, None)
-        self.client = client
+        self.through = client
 
     async def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Their answers, in order.
@@ -194,7 +196,7 @@ class Pipelined(Pipeline):
             ResponseError: the first command that Redis refused, if `raise_on_error`.
         """
         commands, self.command_stack = self.command_stack, []
-        answers = await self.client.ask(commands) if commands else []
+        answers = await self.through.ask(commands) if commands else []
         if raise_on_error:
             for answer in answers:
                 if isinstance(answer, ResponseError):

@@ -1,4 +1,4 @@
-"""One connection for all requests of a process: every request gets its own answers, whatever becomes of the others and of the connection."""
+"""One connection for all requests of a process: each gets its own answers, whatever becomes of the others and of the connection."""
 
 import asyncio
 import os
@@ -105,8 +105,7 @@ def test_connection_that_broke_is_made_again(server: Redis) -> None:
         await client.set("a", "1")
         await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
         assert client.line is not None
-        while not client.line.closed:
-            await asyncio.sleep(0.01)
+        await client.line.ended.wait()
         assert await client.get("a") == b"1"
 
     run(server, test)
@@ -177,7 +176,7 @@ def test_password_and_database_are_of_the_url() -> None:
                 await client.set("a", "1")
                 assert "db3" in await client.info("keyspace")
             async with connect(address) as client:
-                with pytest.raises(RedisError, match="(?i)auth"):
+                with pytest.raises(RedisError, match=r"(?i)auth"):
                     await client.get("a")
 
         asyncio.run(test())

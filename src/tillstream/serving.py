@@ -10,6 +10,7 @@ from ssl import SSLContext
 import uvloop
 from aiohttp import web
 
+from tillstream.collector import spare_the_collector
 from tillstream.config import Config, load_seed, part_of
 from tillstream.errors import UsageError
 from tillstream.gateway.app import create_app
@@ -71,7 +72,6 @@ def run_gateway(config: Config, say: Callable[[str], None]) -> None:
     check_servers(config, "points")
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     mask_handlers()
-    from tillstream.worker import spare_the_collector
     spare_the_collector()
     uvloop.run(serve(settings, secure, seed, say))
 

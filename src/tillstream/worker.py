@@ -1,13 +1,13 @@
 """One Faust worker against the configured servers, until SIGTERM or Ctrl-C."""
 
 import asyncio
-import gc
 import logging
 from typing import Literal, get_args
 
 import faust
 import uvloop
 
+from tillstream.collector import spare_the_collector
 from tillstream.config import Config, load_seed, part_of
 from tillstream.errors import UsageError
 from tillstream.servers import check_identity_key, check_servers
@@ -18,16 +18,6 @@ from tillstream.tls import kafka_security, kafka_settings
 
 Role = Literal["points", "history"]
 ROLES = get_args(Role)
-
-COLLECT_EVERY = 200_000
-"""Allocations between two collections: some ten batches."""
-
-
-def spare_the_collector() -> None:
-    """A batch is tens of thousands of objects without cycles, freed by their counts; searching them took a third of the time."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, 50, 100)
 
 
 def worker_settings(config: Config) -> WorkerSettings:
