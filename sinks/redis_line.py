@@ -10,7 +10,7 @@ Delivery: none of its own. A request whose connection broke is asked again as of
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import hiredis
@@ -26,7 +26,7 @@ LARGE_BYTES = 65_536
 UNUSED_OPTIONS = {"keys", "NEVER_DECODE", "EMPTY_RESPONSE"}
 """What redis-py notes for itself beside a command."""
 
-Command = tuple[Sequence[Any], dict[str, Any]]
+Command = tuple[Sequence[Any], Mapping[str, Any]]
 """Its name and arguments, and what its answer is to be turned into, as redis-py keeps it."""
 
 
