@@ -81,12 +81,14 @@ class Record:
 
 
 class Shop:
-    """Tills in front of one gateway, each with a queue of its own."""
+    """Tills in front of one gateway, each with a queue of its own; `servers` are started again whenever they end, as a supervisor does."""
 
-    def __init__(self, here: Stage, address: str) -> None:
+    def __init__(self, here: Stage, address: str, servers: list[Server]) -> None:
         self.folder = here.folder
         self.address = address
+        self.servers = servers
         self.record = Record()
+        self.ended = 0
 
     async def sell(self, events: list[Event], kills: list[Kill]) -> None:
         """Every till posts its share, again from the beginning until all `kills` are over; then what waits goes out."""
@@ -97,6 +99,7 @@ class Shop:
             for kill in kills:
                 await self.answered()
                 await kill()
+                await self.supervise()
             await self.answered()
             over.set()
 
@@ -104,8 +107,16 @@ class Shop:
         """Waits until the tills have outcomes again."""
         enough = self.record.decided + ANSWERS
         async with asyncio.timeout(TAKEN_OVER_S):
-            while self.record.decided < enough:  # noqa: ASYNC110 (an event per outcome would be as many)
+            while self.record.decided < enough:
+                await self.supervise()
                 await asyncio.sleep(LOOK_S)
+
+    async def supervise(self) -> None:
+        """Starts what has ended: a worker whose broker went may end, and goes on where the ledger stands."""
+        for server in self.servers:
+            if not server.running:
+                self.ended += 1
+                await asyncio.to_thread(server.start)
 
     async def till(self, number: int, bodies: list[bytes], over: asyncio.Event) -> None:
         told, folder = self.record.note, self.folder / f"till-{number}"
@@ -175,7 +186,7 @@ def run(here: Stage, events: list[Event], more: list[Kill], *, once: bool) -> Re
         for server in (worker, gateway):
             stack.callback(server.stop)
             server.start()
-        shop = Shop(here, gateway.address)
+        shop = Shop(here, gateway.address, [worker, gateway])
         kills = [killed(gateway), killed(worker), *more, killed(gateway), killed(worker)]
         asyncio.run(shop.sell(events, kills))
         until(here.settled, "everything worked off", TAKEN_OVER_S, worker)
