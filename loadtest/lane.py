@@ -1,7 +1,7 @@
 """`lane`: what a till waits for, at a busy chain's rate: identify, quote, and a receipt until its points by line.
 
 In: rates, seconds, runs. Out: percentiles as medians of the runs, each on fresh servers; what each part of a request costs each server; and
-a saturation curve: the same mix at rising rates, until the latencies break the goals.
+a saturation curve: the same mix at rising rates, until it only queues.
 
 Requests are sent on a clock (lane_tills.py), so what waits is counted. All of it, the tills too, shares this machine.
 """
@@ -29,11 +29,14 @@ PUBLISHED_MS = (100.0, 250.0)
 WARM_S, WARM_SHARE = 4.0, 0.5
 COST_S = 6.0
 STEP_S = 8.0
-STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""Of the curve, in parts of the rate that the goals are for; it ends with the first step that breaks them."""
+STEPS = (0.25, 0.5, 0.75, 1.0, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
+"""Of the curve, in parts of the rate that the goals are for."""
+
+KNEE_MS = 250.0
+"""Beyond this the system only queues: the curve ends with the first step of which a 99th percentile is."""
 
 SERVED_MIN = 0.999
-"""A step in which more than this part of the requests had no answer is broken as well."""
+"""Of a step's requests so many have an answer, or it is beyond the knee as well."""
 
 
 class Step(Struct, frozen=True):
@@ -48,6 +51,11 @@ class Step(Struct, frozen=True):
     def holds(self) -> bool:
         """Whether the goals are reached at this rate."""
         return self.answered >= SERVED_MIN and all(self.p99_ms[kind] <= most for kind, most in GOALS_MS.items())
+
+    @property
+    def queues(self) -> bool:
+        """Whether this rate is beyond the knee."""
+        return self.answered < SERVED_MIN or max(self.p99_ms.values()) > KNEE_MS
 
 
 def run(
@@ -89,12 +97,12 @@ def costs_us(here: Place, rates: dict[str, float]) -> dict[str, dict[str, float]
 
 
 def saturation(here: Place, rates: dict[str, float], progress: Callable[[str], None]) -> list[Step]:
-    """The mix at rising rates, up to the first that breaks the goals."""
+    """The mix at rising rates, up to the first that is beyond the knee."""
     steps: list[Step] = []
     for share in STEPS:
         steps.append(step_of(here.run(Phase(scaled(rates, share), STEP_S)), sum(rates.values()) * share))
         progress(f"{steps[-1].per_s:,.0f} requests/s: p99 ms {steps[-1].p99_ms}")
-        if not steps[-1].holds:
+        if steps[-1].queues:
             break
     return steps
 
@@ -124,7 +132,8 @@ def report(asked: dict[str, Any], runs: list[Measured], costs: dict[str, dict[st
         "cores_used": cores,
         "cpu_us_per_request": costs,
         "curve": steps,
-        "goals_hold_up_to_per_s": max((step.per_s for step in steps if step.holds), default=0.0),
+        "goals_hold_up_to_per_s": max((step.per_s for step in steps if step.holds), default=None),
+        "knee_per_s": max((step.per_s for step in steps if not step.queues), default=None),
         "published_average_ms": {"Eagle Eye": PUBLISHED_MS},
     }
     rows = [
