@@ -101,6 +101,13 @@ class Outcomes(Struct, frozen=True):
     outcomes: list[Outcome]
 
 
+class Taken(Struct, frozen=True):
+    """How many events of a batch Kafka has, and what was wrong with the others; `path` tells which they were."""
+
+    accepted: int
+    refused: list[Problem]
+
+
 class Line(Struct, frozen=True):
     """One ledger entry of a statement, and why it is there."""
 

@@ -1,6 +1,7 @@
 """The aiohttp application: the table of routes behind the middlewares, and the document that describes it.
 
-    request ─ id ─ figures ─ problems ─ handler ─► Redis (identify, quote, statuses) │ Kafka ─ worker ─ Redis channel (everything sent)
+    request ─ id ─ figures ─ problems ─ origins ─ handler ─► Redis (identify, quote, statuses)
+                                                       │ Kafka (page views) │ Kafka ─ worker ─ Redis channel (everything else)
 """
 
 import asyncio
@@ -12,8 +13,9 @@ from aiohttp import web
 from tillstream.gateway.limits import DEPTH_MAX, is_too_deep
 from tillstream.gateway.middlewares import Handler, middlewares
 from tillstream.gateway.openapi import document
+from tillstream.gateway.origins import Origins, parse_origins
 from tillstream.gateway.page import page
-from tillstream.gateway.problems import refusal
+from tillstream.gateway.problems import Refusal, problem, refusal
 from tillstream.gateway.routes import Answer, Call, Route
 from tillstream.gateway.runtime import Gateway
 from tillstream.gateway.table import ROUTES
@@ -30,8 +32,10 @@ _encode = msgspec.json.Encoder().encode
 def create_app(gateway: Gateway) -> web.Application:
     """The application; it connects when it starts and closes what it opened when it ends."""
     scopes = {route.name: route.scope for route in ROUTES if route.scope is not None}
-    app = web.Application(middlewares=middlewares(gateway, scopes), client_max_size=gateway.settings.gateway_body_bytes_max)
+    origins = Origins(parse_origins(gateway.settings.gateway_origins), frozenset(route.path for route in ROUTES if route.crossing))
+    app = web.Application(middlewares=middlewares(gateway, scopes, origins), client_max_size=gateway.settings.gateway_body_bytes_max)
     app[GATEWAY] = gateway
+    app.on_response_prepare.append(origins.tell)
     app.cleanup_ctx.append(connected)
     for route in ROUTES:
         app.router.add_route(route.method, pattern(route.path), handled(route), name=route.name)
@@ -57,13 +61,28 @@ def handled(route: Route) -> Handler:
     """What aiohttp calls for a route."""
 
     async def handler(request: web.Request) -> web.StreamResponse:
-        body = await request.read() if route.takes is not None else b""
+        body = await body_of(request, route)
         if is_too_deep(body):
             raise refusal(Malformed("too_deep", "$", f"is nested deeper than {DEPTH_MAX} levels"))
         async with asyncio.timeout(None if route.patient else ANSWER_S):
             return response(await route.handler(Call(request.app[GATEWAY], request, body)))
 
     return handler
+
+
+async def body_of(request: web.Request, route: Route) -> bytes:
+    """The request's body; empty where the route takes none.
+
+    Raises:
+        Refusal: 413, it is longer than such a body may be.
+    """
+    if route.takes is None:
+        return b""
+    bytes_max = route.body_bytes_max
+    body = b"" if bytes_max is not None and (request.content_length or 0) > bytes_max else await request.read()
+    if bytes_max is not None and max(request.content_length or 0, len(body)) > bytes_max:
+        raise Refusal(problem(413, "too_large", f"the body is longer than {bytes_max} bytes; send less at once"))
+    return body
 
 
 def response(answer: Answer) -> web.Response:

@@ -26,6 +26,9 @@ from tillstream.streams.topics import AUDIT
 
 AUDITED: frozenset[RouteScope] = frozenset({"campaigns", "members", "admin"})
 
+UNTOLD = frozenset({401, 429})
+"""Nobody that we know, and somebody beyond their share: of either there may be any number, and the log is kept for ever."""
+
 ABOUT = "about"
 """Of a request: whom it is about, set by whoever knows."""
 
@@ -44,7 +47,8 @@ def audited(events: KafkaEvents, scopes: Mapping[str, RouteScope]) -> Middleware
         response = await handler(request)
         name = request.match_info.route.name or ""
         key: Created | None = request.get(KEY)
-        if scopes.get(name) in AUDITED and response.status != 401:
+        is_asked = KEY in request  # What a page in a browser may not ask at all has not got as far as keys.
+        if is_asked and scopes.get(name) in AUDITED and response.status not in UNTOLD:
             telling = asyncio.create_task(tell(events, action_of(request, name, key, response.status)))
             if response.status < 500:
                 await telling

@@ -24,6 +24,10 @@ EVENTS_MAX = 500
 """Events of one batch: what a till sells in a day without a line to us; a body of half a megabyte."""
 
 
+CLICKS_MAX = 100
+"""Events of one batch of page views: a browser sends a handful, a shop's server what it gathered in a second."""
+
+
 class IdentifyBody(Struct, frozen=True):
     """Whom to look for."""
 
@@ -76,6 +80,29 @@ class BatchBody(Struct, frozen=True):
     """Receipts of a till that was offline, each a body of `POST /v1/receipts`; one that is none is refused by itself."""
 
     events: Annotated[list[Raw], Meta(min_length=1, max_length=EVENTS_MAX)]
+
+
+class ClicksBody(Struct, frozen=True, kw_only=True):
+    """What was done on pages, in GA4's shape, in order; an event that is none is refused by itself.
+
+    `visitor_id`, `session_id` and `member` are those of all events whose `params` do not name others. `sent_at` is the caller's clock as it
+    sends, by which its `time`s are put right.
+    """
+
+    events: Annotated[list[Raw], Meta(min_length=1, max_length=CLICKS_MAX)]
+    visitor_id: Identifier | None = None
+    session_id: Identifier | None = None
+    member: Identity | None = None
+    sent_at: Instant | None = None
+
+
+class Click(Struct, frozen=True, kw_only=True):
+    """One event of the batch: GA4's name, and what will be its `data`; `id` tells repeats, `time` is when it happened (default: now)."""
+
+    name: str
+    params: dict[str, Raw] = {}
+    id: Identifier | None = None
+    time: Instant | None = None
 
 
 class HoldBody(EventBody, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ class Metrics:
         self.seconds = Histogram("tillstream_gateway_seconds", "Seconds to the answer.", ("route",), buckets=SECONDS, registry=own)
         self.spooled = Gauge("tillstream_gateway_spooled", "Receipts on disk that wait for Kafka.", registry=own)
         self.events = Counter("tillstream_gateway_events", "Events by what became of them here.", ("outcome",), registry=own)
+        self.clicks = Counter("tillstream_gateway_clicks", "Page views and the like by what became of them.", ("outcome",), registry=own)
 
     def note(self, route: str, status: int, seconds: float) -> None:
         """Counts one answer."""

@@ -1,4 +1,4 @@
-"""What every request goes through, outermost first: its id, figures, the audit log, problems, keys. `middlewares` is the list."""
+"""What every request goes through, outermost first: its id, figures, the audit log, problems, origins, keys. `middlewares` is the list."""
 
 import logging
 import re
@@ -13,6 +13,7 @@ from redis.exceptions import RedisClusterException, RedisError
 
 from tillstream.gateway.audit import audited
 from tillstream.gateway.metrics import Metrics
+from tillstream.gateway.origins import Origins, guarded
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.problems import PROBLEM_JSON, Problem, Refusal, named, problem, unavailable
 from tillstream.gateway.runtime import Gateway
@@ -32,10 +33,10 @@ CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "un
 log = logging.getLogger("tillstream.gateway")
 
 
-def middlewares(gateway: Gateway, scopes: Mapping[str, RouteScope]) -> list[Middleware]:
+def middlewares(gateway: Gateway, scopes: Mapping[str, RouteScope], origins: Origins) -> list[Middleware]:
     """Outermost first; `scopes` by the route's name."""
     tells, secures = audited(gateway.events, scopes), secured(gateway.security, scopes)
-    return [identified, measured(gateway.metrics), tells, with_problems, secures]
+    return [identified, measured(gateway.metrics), tells, with_problems, guarded(origins), secures]
 
 
 @web.middleware

@@ -25,7 +25,7 @@ DESCRIPTION = (
     "again."
 )
 
-WORDS = {200: "Done.", 202: "Kept; not decided yet. `Location` is where to ask.", 503: "Not now."}
+WORDS = {200: "Done.", 202: "Kept; not decided yet. `Location`, where it is there, says where to ask.", 503: "Not now."}
 
 SCHEMES = {"key": {"type": "http", "scheme": "bearer", "description": "A key, `ts_<id>_<secret>`; or a signature by one."}}
 

@@ -3,6 +3,7 @@
     key        endpoints of scope
     till       till, look      receipts, holds and the like, as its own stores only
     read       read, look
+    clicks     clicks             so that it may stand in a page
     members    members, read, look
     campaigns  campaigns, look
     admin      all
@@ -17,15 +18,16 @@ from tillstream.gateway.problems import Refusal, problem
 from tillstream.schemas.events import Event, Malformed, ReturnEvent, SaleEvent
 from tillstream.schemas.keys import Created, Scope
 
-RouteScope = Literal["till", "look", "read", "campaigns", "members", "admin"]
+RouteScope = Literal["till", "look", "read", "clicks", "campaigns", "members", "admin"]
 """What an endpoint is for: `look` changes nothing and tells what a till has to know; `read` tells everything of a member."""
 
 MAY: Mapping[Scope, frozenset[RouteScope]] = {
     "till": frozenset({"till", "look"}),
     "read": frozenset({"read", "look"}),
+    "clicks": frozenset({"clicks"}),
     "members": frozenset({"members", "read", "look"}),
     "campaigns": frozenset({"campaigns", "look"}),
-    "admin": frozenset({"till", "look", "read", "campaigns", "members", "admin"}),
+    "admin": frozenset({"till", "look", "read", "clicks", "campaigns", "members", "admin"}),
 }
 
 

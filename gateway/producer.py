@@ -42,6 +42,10 @@ class KafkaAway(Exception):
     """Kafka did not acknowledge in time, or refused."""
 
 
+class LaneFull(Exception):
+    """As much as may be is on its way already."""
+
+
 class KafkaEvents:
     """Appends records and waits until they are acknowledged; many requests at once share one producer."""
 
@@ -99,6 +103,31 @@ class KafkaEvents:
     def _poll(self) -> None:
         while not self.stopped.is_set() or len(self.producer):
             self.producer.poll(POLL_S)
+
+
+class Lane:
+    """The share of one kind of records in a producer, `bytes_max` of them on their way at most: a flood of these leaves room for others."""
+
+    def __init__(self, events: KafkaEvents, bytes_max: int) -> None:
+        self.events = events
+        self.bytes_max = bytes_max
+        self.bytes_left = bytes_max
+
+    async def submit(self, records: Sequence[Record]) -> None:
+        """As of `KafkaEvents`.
+
+        Raises:
+            LaneFull: there is no room for them now; nothing was sent.
+            KafkaAway: as of `KafkaEvents`.
+        """
+        size = sum(len(record.value or b"") for record in records)
+        if size > self.bytes_left:
+            raise LaneFull
+        self.bytes_left -= size
+        try:
+            await self.events.submit(records)
+        finally:
+            self.bytes_left += size
 
 
 class Delivery:

@@ -62,6 +62,8 @@ class Route(Struct, frozen=True, kw_only=True):
         answers: type of the JSON body by status; a content type where the body is something else; problems go without saying.
         patient: whether it may take longer than a second: it waits for a worker, or reads history.
         also: content types beside JSON that the caller may accept.
+        body_bytes_max: the longest body, bytes; None: what the setting `gateway_body_bytes_max` says.
+        crossing: whether pages of the origins in `gateway_origins` may call it (origins.py).
     """
 
     method: Literal["GET", "POST"]
@@ -75,3 +77,5 @@ class Route(Struct, frozen=True, kw_only=True):
     parameters: tuple[Parameter, ...] = ()
     patient: bool = False
     also: tuple[str, ...] = ()
+    body_bytes_max: int | None = None
+    crossing: bool = False

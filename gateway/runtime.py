@@ -15,7 +15,7 @@ from tillstream.gateway.keyring import Keyring
 from tillstream.gateway.limits import Buckets, parse_rates
 from tillstream.gateway.metrics import Metrics
 from tillstream.gateway.nonces import Nonces
-from tillstream.gateway.producer import KafkaEvents
+from tillstream.gateway.producer import KafkaEvents, Lane
 from tillstream.gateway.security import Security
 from tillstream.gateway.spooling import Spooling
 from tillstream.gateway.standing import Standings
@@ -30,6 +30,9 @@ from tillstream.streams.programs import FOLLOW_EVERY_S, Programs
 
 ANSWER_S = 0.4
 """Of Redis, to one command, asked once more where a connection broke: a till is told within a second."""
+
+CLICK_BYTES_WAITING_MAX = 16 * 1024 * 1024
+"""Of page views on their way to Kafka: an eighth of what the producer holds, so that receipts always find room."""
 
 log = logging.getLogger("tillstream.gateway")
 
@@ -56,6 +59,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     redis_ca: str
     clickhouse_ca: str
     kafka_security: dict[str, str]
+    gateway_origins: str
 
 
 class Gateway:
@@ -71,6 +75,7 @@ class Gateway:
         self.state, self.registry, self.replies = StateStore(self.redis), RegistryStore(self.redis), Replies(self.redis)
         self.inbox = Inbox(self.redis)
         self.events = KafkaEvents(self.kafka)
+        self.clicks = Lane(self.events, CLICK_BYTES_WAITING_MAX)
         self.keyring = Keyring(self.kafka, Vault(settings.identity_key.encode()))
         self.security = self._security() if settings.gateway_auth else None
         self.history = Statements(settings.clickhouse, settings.clickhouse_ca)

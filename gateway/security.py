@@ -22,7 +22,7 @@ from tillstream.gateway.signing import Unsigned, is_signed_by, parse_headers
 from tillstream.schemas.keys import Created
 
 KEY = "key"
-"""Of a request: whose it is."""
+"""Of a request: whose it is; and the parameter of that name."""
 
 BEARER = "Bearer "
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tillstream"'}
@@ -43,7 +43,12 @@ class Security:
         Raises:
             Refusal: 401, 403 or 429.
         """
-        key = await self._signer(request) if "Authorization" not in request.headers else self._bearer(request)
+        if scope == "clicks" and KEY in request.query:  # Beacons can set no headers; the key stands in a page, and is nobody's secret.
+            key = self._public(request.query[KEY])
+        elif "Authorization" in request.headers:
+            key = self._bearer(request.headers["Authorization"])
+        else:
+            key = await self._signer(request)
         request[KEY] = key
         check_scope(key, scope)
         wait_s = self.buckets.take(key.key_id, key.scope, asyncio.get_running_loop().time())
@@ -53,10 +58,16 @@ class Security:
             raise Refusal(problem(429, "too_many_requests", detail), {"Retry-After": str(math.ceil(wait_s))})
         return key
 
-    def _bearer(self, request: web.Request) -> Created:
-        given = request.headers["Authorization"]
+    def _bearer(self, given: str) -> Created:
         key = self.keyring.keys.bearer(given[len(BEARER) :].strip(), datetime.now(UTC)) if given.startswith(BEARER) else None
         if key is None:
+            raise unauthorized()
+        return key
+
+    def _public(self, token: str) -> Created:
+        """A key in an address: one of scope `clicks`. All others are secrets, and addresses get into logs on their way."""
+        key = self._bearer(BEARER + token)
+        if key.scope != "clicks":
             raise unauthorized()
         return key
 

@@ -1,7 +1,8 @@
 """All endpoints, declared once: aiohttp's routes, the OpenAPI document and the scopes of keys are made of this table."""
 
 from tillstream.gateway import bodies
-from tillstream.gateway.answers import Health, Identified, Outcome, Outcomes, Quoted, Readiness, Statement
+from tillstream.gateway.answers import Health, Identified, Outcome, Outcomes, Quoted, Readiness, Statement, Taken
+from tillstream.gateway.clicks import CLICKS_BYTES_MAX, post_clicks, snippet
 from tillstream.gateway.identify import identify
 from tillstream.gateway.operating import healthz, metrics, readyz
 from tillstream.gateway.permits import RouteScope
@@ -95,6 +96,16 @@ ROUTES = (
             Parameter("limit", f"Entries in a page, 1 to {PAGE_MAX}; {PAGE} unless given.", int),
             Parameter("cursor", "`next` of the page before."),
         ),
+    ),
+    Route(
+        method="POST", path="/v1/events", name="post_events", scope="clicks", takes=bodies.ClicksBody, answers={202: Taken},
+        summary="Page views and the like, in GA4's shape; as `text/plain` too, as beacons send them.", handler=post_clicks,
+        parameters=(Parameter("key", "A key of scope `clicks`, for callers that can set no headers, as beacons."),),
+        body_bytes_max=CLICKS_BYTES_MAX, crossing=True,
+    ),
+    Route(
+        method="GET", path="/v1/snippet.js", name="snippet", answers={200: "text/javascript"}, handler=snippet,
+        summary="What a shop's page loads to send page views.",
     ),
     Route(
         method="GET", path="/healthz", name="healthz", answers={200: Health}, handler=healthz, summary="Whether the process runs.",

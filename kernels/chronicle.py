@@ -53,6 +53,7 @@ class Chronicle:
         self.seen: dict[str, Seen] = {}
         self.occasions: dict[str, list[Occasion]] = {}
         self.rules: dict[str, dict[str, Rule]] = {}
+        self.taken_back = [posting for posting in postings if posting.judged is not None and not self.published(posting)]
         self.stands = self.sheets()
         if family.looks_at_members:
             self.look_back(as_of)
@@ -69,6 +70,24 @@ class Chronicle:
         self.seen = witness.sales
         for occasion in witness.occasions:
             self.occasions.setdefault(occasion.posting.posting_id, []).append(occasion)
+
+    def published(self, posting: Posting) -> bool:
+        """Whether the version that judged a posting is published still."""
+        try:
+            self.family.timetable.named(posting.program_version or NOTHING)
+        except KeyError:
+            return False
+        return True
+
+    def read_otherwise(self, posting: Posting) -> str:
+        """That earlier events were judged by versions that are not published any more, so that the member may have stood elsewhere."""
+        earlier = Counter(each.program_version for each in self.taken_back if place(each) < place(posting))
+        latest = self.family.timetable.effective_versions[-1].version
+        return "; ".join(
+            f"{count} earlier events of the account were judged by program version {version}, which is not published any more, "
+            f"and are read by the rules of version {latest}"
+            for version, count in earlier.items()
+        )
 
     def program(self, posting: Posting) -> Program:
         """The program that judged a posting; of a version that was taken back, the latest stands in, as for the kernels."""
@@ -154,7 +173,8 @@ class Chronicle:
         given = self.stands[posting.posting_id].given
         for rule_id in dict.fromkeys([*said, *given]):
             points = sum(given.get(rule_id, {}).values())
-            if points != said[rule_id] and self.named(posting)[rule_id].on != "balance":
+            known = self.named(posting).get(rule_id)
+            if points != said[rule_id] and (known is None or known.on != "balance"):
                 yield f"the ledger has {points} points by rule {rule_id}, which these terms do not explain"
 
     def bonus(self, occasion: Occasion) -> Bonus:
@@ -195,6 +215,7 @@ class Chronicle:
 
     def explanation(self, posting: Posting, note: str) -> Explanation:
         head = self.program(posting).program
+        note = "; ".join(filter(None, [note, self.read_otherwise(posting)]))
         kind = posting.kind if posting.kind in {"sale", *UNDOING} else "bonus"
         return Explanation(
             kind, posting.source, posting.event_id, posting.receipt_id, posting.account_id, posting.occurred_at, posting.day,  # type: ignore[arg-type]

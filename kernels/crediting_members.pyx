@@ -42,6 +42,7 @@ def credit_members(list sales, list members, awards, run, poster, snapshot, long
             ordinal = day.toordinal()
             terms = poster.terms_of(day)
             day_bytes, fragments = terms.text.encode(), terms.fragments
+            awards.write(place, days_run(sales, place), fragments)
         key, account_id = sale.key, sale.account_id
         position = (sale.instant, key)
         if key in postings or key in waiting or status[place] or position < member.last or terms.expired(snapshot.as_of):
@@ -77,6 +78,14 @@ def credit_members(list sales, list members, awards, run, poster, snapshot, long
         # As Outcome(...) would do it, without the call of a Python function.
         outcomes.append(tuple.__new__(Outcome, (sale, "accepted", (record,), None, False, ())))
     return outcomes
+
+
+cdef Py_ssize_t days_run(list sales, Py_ssize_t place):
+    """How many sales from `place` on are of the same day."""
+    cdef Py_ssize_t end = place + 1
+    while end < len(sales) and sales[end].day is sales[place].day:
+        end += 1
+    return end - place
 
 
 cdef bint fits(dict holdings, dict more):

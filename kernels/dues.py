@@ -26,17 +26,19 @@ DAYS_MAX = 4_000
 class Due(NamedTuple):
     """One date for one trigger: the rules concerned, and the count that they look at, 0 where all came back since.
 
-    `name` tells it from all others of its account.
+    `person`: whose birthday it is, as in `Profile`. `name` tells it from all others of its account.
     """
 
     day: date
     trigger: str
     rules: list[str]
     quantity: int
+    person: str = ""
 
     @property
     def name(self) -> str:
-        return f"{self.trigger}/{self.day}" + (f"/{self.rules[0]}" if self.trigger == PERIOD_END else "")
+        which = self.rules[0] if self.trigger == PERIOD_END else self.person
+        return f"{self.trigger}/{self.day}" + (f"/{which}" if which else "")
 
     def order(self) -> tuple[date, bool, str]:
         """By date; of one date, the tier is decided first."""
@@ -71,7 +73,7 @@ class Dues:
         """What is due later than the date `after`, up to `until`, in order."""
         if until <= after:
             return []
-        found = [*self._birthdays(member.profile, after, until)]
+        found = [due for profile in persons(member) for due in self._birthdays(profile, after, until)]
         for rule, counter, _ in self.targets:
             found += self._ends(rule, member.counts.get(counter, {}), after, until)
         if self.tiers and member.window_end and after <= member.window_end < until:
@@ -85,7 +87,7 @@ class Dues:
 
     def next_after(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due, as things stand; 0 for none."""
-        after = max(after, member.profile.enrolled_on or 0, 1)
+        after = max(after, 1)
         days = []
         for _, counter, ends in self.targets:
             for day in reversed(member.counts.get(counter, NOTHING)):  # The dates rise, as events were counted.
@@ -93,8 +95,9 @@ class Dues:
                 if end <= after:
                     break
                 days.append(end)
-        if self.birthday and member.profile.birthday is not None:
-            days += [due.day.toordinal() for due in self._birthdays(member.profile, after, after + 366)]
+        for profile in persons(member):
+            first = max(after, profile.enrolled_on or 0)
+            days += [due.day.toordinal() for due in self._birthdays(profile, first, first + 366)]
         if self.tiers and member.window_end >= after:
             days.append(member.window_end + 1)
         return min(days, default=0)
@@ -108,7 +111,7 @@ class Dues:
         for year in range(date.fromordinal(max(1, first)).year, date.fromordinal(until).year + 1):
             due = month_day(year, month, day)
             if first < due.toordinal() <= until:
-                yield Due(due, BIRTHDAY, self.birthday, 1)
+                yield Due(due, BIRTHDAY, self.birthday, 1, profile.person)
 
     def _ends(self, rule: Rule, counts: Mapping[int, int], after: int, until: int) -> Iterator[Due]:
         per = rule.target.per if rule.target is not None else "month"
@@ -116,6 +119,12 @@ class Dues:
             due, quantity = due_day(rule, span[0]), total(counts, span)
             if after < due <= until:
                 yield Due(date.fromordinal(due), PERIOD_END, [rule.id], quantity)
+
+
+def persons(member: Member) -> Iterator[Profile]:
+    """All persons of an account."""
+    yield member.profile
+    yield from member.others.values()
 
 
 def counter_of(rule: Rule) -> str:

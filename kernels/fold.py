@@ -24,7 +24,7 @@ from tillstream.kernels.tiers import advance, rise
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import WHOLE, Judged, Look, Member, Sheet
+from tillstream.schemas.member_state import WHOLE, Judged, Look, Member, Profile, Sheet
 
 Position = tuple[str, str]
 """Where an event stands among those of its account: (UTC instant, natural key)."""
@@ -130,21 +130,26 @@ class Fold:
         """An activity, an enrolment or what fell due: what the rules that answer to it give."""
         judged, day = posting.judged or Judged(), date.fromisoformat(posting.day)
         self.reach(day)
-        if posting.kind == "enrolment" and judged.profile is not None:
-            first = self.member.profile.enrolled_on is None
-            since = day_of(posting) if first else self.member.profile.enrolled_on
-            self.member.profile = structs.replace(judged.profile, enrolled_on=since)
-            given = self.answers(day, judged) if first else []
-        else:
-            given = self.answers(day, judged)
-        self.gave(day, given)
+        first = judged.profile is None or (self.enrol(judged.profile, day_of(posting)) and not judged.again)
+        given = self.answers(day, judged) if first else []
+        self.gave(day, given, person_of(judged))
         given = [*given, *self.risen(day, posting.occurred_at)]
         self.stands_at(position(posting), date.fromisoformat(posting.day))
         return given
 
+    def enrol(self, profile: Profile, day: int) -> bool:
+        """Takes what an enrolment says of a person; whether it is the person's first one with this account."""
+        member = self.member
+        if member.profile.enrolled_on is not None and member.profile.person != profile.person:
+            member.others[member.profile.person] = member.profile
+            member.profile = member.others.pop(profile.person, Profile())
+        first = member.profile.enrolled_on is None
+        member.profile = structs.replace(profile, enrolled_on=day if first else member.profile.enrolled_on)
+        return first
+
     def answers(self, day: date, judged: Judged) -> list[Given]:
         """What the rules give that `judged` leaves open."""
-        found = self.rules.bonuses.give(judged, self.member, Moment(day), self.budgets)
+        found = self.rules.bonuses.give(judged, seen_as(self.member, judged), Moment(day), self.budgets)
         if any(bonus.award > INT64_MAX for bonus in found):
             raise Malformed("overflow", "$.data.quantity", "the points do not fit 64 bits")
         return [Given(bonus.rule.id, [WHOLE], [bonus.points], bonus.basis, bonus.award) for bonus in found]
@@ -161,10 +166,14 @@ class Fold:
             given += more
         return given
 
-    def gave(self, day: date, given: Iterable[Given]) -> None:
-        """Counts what rules gave an event that is no sale."""
+    def gave(self, day: date, given: Iterable[Given], person: str = "") -> None:
+        """Counts what rules gave an event that is no sale; to a person of a household, `once` is that person's."""
         sums = [(each.rule_id, sum(each.points)) for each in given]
+        own = self.member.used
+        if person and sums:
+            self.member.used = self.member.used_by.setdefault(person, {})
         self.counting.mover.gave(self.member, day.toordinal(), sums)
+        self.member.used = own
         for rule_id, points in sums:
             self.moved(rule_id, points)
 
@@ -214,6 +223,20 @@ def sheet_of(given: Sequence[Given], look: Look | None = None) -> Sheet:
     return sheet
 
 
+def person_of(judged: Judged) -> str:
+    """Whose event it is, where the account is a household's."""
+    return judged.person if judged.profile is None else judged.profile.person
+
+
+def seen_as(member: Member, judged: Judged) -> Member:
+    """The state of an account as the rules of an event see it: of a household, what is said of the person whose event it is."""
+    person = person_of(judged)
+    if not person:
+        return member
+    profile = member.profile if member.profile.person == person else member.others.get(person, Profile())
+    return structs.replace(member, profile=profile, used=member.used_by.get(person, {}))
+
+
 def copied(member: Member) -> Member:
     """A state that can be moved on without moving the first."""
     return Member(
@@ -225,4 +248,6 @@ def copied(member: Member) -> Member:
         member.tier,
         member.window_end,
         member.dues_until,
+        others=dict(member.others),
+        used_by={person: {name: list(days) for name, days in used.items()} for person, used in member.used_by.items()},
     )

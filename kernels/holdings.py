@@ -126,6 +126,8 @@ def expiry_due(holding: Holding, as_of: str | None) -> dict[str, int]:
 def sum_of(holdings: Iterable[Units]) -> Units:
     """What several accounts hold together: sums per date, so that lots settle over all of them.
 
+    A hold that ended on one of them, whoever made it, has ended.
+
     >>> sum_of([{"points": Holding({"": 5}, balance=5)}, {"points": Holding({"": 2}, {"2026-05-01": 1}, balance=1)}])["points"].balance
     6
     """
@@ -140,6 +142,8 @@ def sum_of(holdings: Iterable[Units]) -> Units:
                 pending = there.pending.setdefault(until, {})
                 for expiry, points in lots.items():
                     pending[expiry] = pending.get(expiry, 0) + points
-            there.holds |= holding.holds
+            for hold_id, hold in holding.holds.items():
+                if hold_id not in there.holds or there.holds[hold_id].day:
+                    there.holds[hold_id] = hold
             there.balance += holding.balance
     return total

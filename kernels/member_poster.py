@@ -360,7 +360,9 @@ class MemberPoster(Poster):
         member = posting.member or snapshot.members.get(posting.account_id or "") or Member()
         exchanged = list(self.exchanges.due(units, entries, member, local, self.terms_of(local.date()).expiries))
         entries = [*entries, *exchanged]
-        return [*entries, *due_after(units, entries, snapshot.as_of)] if exchanged else entries
+        if not exchanged:
+            return entries
+        return [*entries, *due_after(units, entries, snapshot.as_of, snapshot.kin(posting.account_id or ""))]
 
     def fall_due(self, fold: Fold, after: int, account_id: str, cause: Routed | Posting) -> list[Posting]:
         """The postings of what falls due later than the date `after`, up to the latest tick, with what the rules give for each."""

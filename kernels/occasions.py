@@ -66,7 +66,10 @@ class Occasions:
         if not isinstance(event, EnrolledEvent):
             raise TypeError(f"no fact: {type(event).__name__}")
         answering = self.bonuses.answering("enrolled", event.time.astimezone(self.zone), {})
-        return self._posting("enrolment", routed, event, Judged(trigger="enrolled", open=answering, profile=self.profile(event.data)))
+        person = event.personid or event.data.member_id
+        profile = structs.replace(self.profile(event.data), person="" if person == routed.account_id else person)
+        judged = Judged(trigger="enrolled", open=answering, profile=profile, again=event.enrolledbefore)
+        return self._posting("enrolment", routed, event, judged)
 
     def _posting(self, kind: PostingKind, routed: Routed, event: ActivityEvent | EnrolledEvent, judged: Judged) -> Posting:
         day = event.time.astimezone(self.zone).date().isoformat()
@@ -91,7 +94,7 @@ class Occasions:
         answering = [rule_id for rule_id in self.bonuses.answering(due.trigger, moment, {}) if rule_id in due.rules]
         return Posting(
             key, "due", account_id, CLOCK, due.name, None, "", cause.offset, moment.isoformat(), due.day.isoformat(), self.version,
-            [], [], [], [], judged=Judged(trigger=due.trigger, open=answering, quantity=due.quantity),
+            [], [], [], [], judged=Judged(trigger=due.trigger, open=answering, quantity=due.quantity, person=due.person),
         )  # fmt: skip
 
     def correction(self, cause: Posting, target: Posting, entries: list[Entries], sheet: Sheet) -> Posting:

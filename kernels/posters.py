@@ -5,22 +5,24 @@ judged by a `MemberPoster`, so that what was bought under one version counts und
 an account again meets events of all its versions.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from itertools import groupby
 
 from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
+from tillstream.kernels.lapsing import clamps, touch_before
 from tillstream.kernels.member_poster import MemberPoster
 from tillstream.kernels.member_rules import looks_at_members
 from tillstream.kernels.occasions import profile_terms
 from tillstream.kernels.plain import PlainSale, Scanner
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.room import Budgets, Table
-from tillstream.kernels.routed import AnyRouted, Outcome, decoded
+from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import NOTHING, Timetable
-from tillstream.schemas.events import TickEvent
+from tillstream.schemas.events import ReturnEvent, SaleEvent, SpendingEvent, TickEvent, VoidEvent
+from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.schemas.member_state import Member
 from tillstream.schemas.program_file import Versioned
 
@@ -67,6 +69,39 @@ class Posters:
             return set()
         return self._member_poster(self.latest).in_need_of_chronicles(batch, snapshot)
 
+    def in_need_of_kin(self, batch: Sequence[AnyRouted], snapshot: Snapshot, again: Collection[str] = ()) -> set[str]:
+        """The accounts of whose groups the snapshot must have all: those that spend, and those of whose expired lots some may change.
+
+        `again` are those that are judged again, whose events all may change what has expired.
+        """
+        found = set(again) if snapshot.as_of else set()
+        today = date.fromisoformat(snapshot.as_of) if snapshot.as_of else date.min
+        waiting = snapshot.waiting
+        for routed in batch:
+            if isinstance(routed, PlainSale):
+                if routed.day < today or routed.key in waiting:
+                    found.add(routed.account_id)
+            elif isinstance(routed.event, TickEvent):
+                found |= snapshot.accounts.keys()
+            elif routed.account_id is not None and routed.account_id not in found:
+                late = self.day_of(routed) < today or routed.key in waiting
+                if late or self.looks_at_kin(routed, snapshot):
+                    found.add(routed.account_id)
+        return found
+
+    def looks_at_kin(self, routed: Routed, snapshot: Snapshot) -> bool:
+        """Whether an event that is not late spends points, or takes back what has expired, or must not lead the group into debt."""
+        event = routed.event
+        if isinstance(event, SaleEvent):
+            return any(tender.type == "points" for tender in event.data.tenders)
+        if not isinstance(event, ReturnEvent | VoidEvent):
+            return isinstance(event, SpendingEvent)
+        programs = [effective.program for effective in self.timetable.effective_versions]
+        if routed.sale_key in snapshot.sheets or any(clamps(program, unit) for program in programs for unit in program.units):
+            return True
+        sale = decode_record(snapshot.postings[routed.sale_key]) if routed.sale_key in snapshot.postings else None
+        return isinstance(sale, Posting) and snapshot.as_of is not None and touch_before(sale.entries, snapshot.as_of)
+
     @property
     def budget_limits(self) -> dict[str, int]:
         """The budgets of all rules that have one, by rule id; where versions differ, the latest says."""
@@ -108,7 +143,7 @@ class Posters:
         return found
 
     def member_poster(self, version: str | None) -> MemberPoster:
-        """The poster of the version that a posting names; of one that was taken back, the latest stands in."""
+        """The poster of the version that a posting names; of one that was taken back, the latest stands in, and explanations say so."""
         try:
             effective = self.timetable.named(version or NOTHING)
         except KeyError:

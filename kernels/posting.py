@@ -4,8 +4,8 @@ In: routed events, decoded, in the order of their partition, and a `Snapshot` wi
 or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refused` with a reason. The snapshot moves along.
 """
 
-from collections.abc import Iterator, Sequence
-from datetime import date
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, datetime
 from itertools import groupby
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
@@ -20,10 +20,11 @@ from tillstream.kernels.earning import accruals, holding_days, pending_first
 from tillstream.kernels.expiry import expires_on
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import digest_of, occurred
+from tillstream.kernels.kin_holds import makes, on_own_account, releases_elsewhere
 from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.occasions import Occasions
 from tillstream.kernels.plain import PlainSale, PlainSales, Scanner
-from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
+from tillstream.kernels.routed import AnyRouted, Follow, Outcome, Routed, decoded
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Returned, Snapshot
@@ -35,6 +36,7 @@ from tillstream.schemas.events import (
     ROUTED_BYTES_MAX,
     AccountEvent,
     Malformed,
+    ReleaseEvent,
     ReturnEvent,
     SaleEvent,
     SpendingEvent,
@@ -143,7 +145,9 @@ class Poster:
                 yield self.known_before(routed, known, digest)
                 return
             self.check_sale(event.data, earned)
-            yield Outcome(routed, "accepted", self.sale_records(routed, event, earned, snapshot, digest, closes=not waiting))
+            elsewhere = snapshot.holds_elsewhere(routed.account_id or "")
+            records = self.sale_records(routed, event, earned, snapshot, digest, closes=not waiting)
+            yield Outcome(routed, "accepted", records, follow=releases_of(records, elsewhere) if elsewhere else ())
         except Malformed as problem:
             yield Outcome(routed, "refused", problem=problem)
             return
@@ -191,7 +195,11 @@ class Poster:
             if (known := snapshot.postings.get(routed.key)) is not None:
                 return self.known_before(routed, known, digest)
             day = event.time.astimezone(self.zone).date()
-            spent = spend(self.program, event, routed.key, account_id, snapshot.group_units(account_id), day)
+            elsewhere = snapshot.holds_elsewhere(account_id)
+            units = snapshot.group_units(account_id)
+            if isinstance(event, ReleaseEvent) and makes(snapshot.units(account_id), event.data.hold_id):
+                units = snapshot.units(account_id)
+            spent = spend(self.program, event, routed.key, account_id, units, day)
             posting = Posting(
                 posting_id=routed.key,
                 kind=POSTING_KINDS[type(event)],
@@ -207,9 +215,10 @@ class Poster:
                 line_no=[],
                 amount=[],
                 quantity_milli=[],
-                entries=spent.entries,
+                entries=on_own_account(spent.entries, elsewhere),
             )
-            return Outcome(routed, "accepted", [self.keep(posting, snapshot, closes=True)], follow=spent.follow)
+            follow = [*spent.follow, *releases_elsewhere(posting.entries, elsewhere, routed.key, event.time)]
+            return Outcome(routed, "accepted", [self.keep(posting, snapshot, closes=True)], follow=follow)
         except Malformed as problem:
             return Outcome(routed, "refused", problem=problem)
 
@@ -275,7 +284,8 @@ class Poster:
         sale = event.data
         entries: list[Entries] = []
         if routed.account_id is not None:
-            entries += tender_entries(self.program, sale, snapshot.group_units(routed.account_id), terms.text)
+            taken = tender_entries(self.program, sale, snapshot.group_units(routed.account_id), terms.text)
+            entries += on_own_account(taken, snapshot.holds_elsewhere(routed.account_id))
         return Posting(
             posting_id=routed.key,
             kind="sale",
@@ -337,7 +347,7 @@ class Poster:
         day = event.data.date.isoformat()
         snapshot.as_of = max(snapshot.as_of or day, day)
         for account_id in sorted(snapshot.accounts):
-            if entries := due(snapshot.accounts[account_id], snapshot.as_of):
+            if entries := due(snapshot.accounts[account_id], snapshot.as_of, snapshot.kin(account_id)):
                 yield self.tick_record(tick_posting(event, routed.offset, account_id, entries), snapshot)
 
     def tick_record(self, posting: Posting, snapshot: Snapshot) -> bytes:
@@ -358,8 +368,9 @@ class Poster:
         entries = posting.entries
         if not entries:
             return entries
-        entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of)]
-        return [*entries, *due_after(units, entries, snapshot.as_of)]
+        kin = snapshot.kin(posting.account_id or "")
+        entries = [*entries, *written_off(self.program, units, entries, snapshot.as_of, kin)]
+        return [*entries, *due_after(units, entries, snapshot.as_of, kin)]
 
     def check_currency(self, receipt: Sale | Return) -> None:
         currency = self.program.program.currency
@@ -388,6 +399,14 @@ def is_plain(sale: Sale, account_id: str | None, terms: DayTerms, as_of: str | N
     if account_id is None or terms.expired(as_of):
         return False
     return "points" not in [tender.type for tender in sale.tenders]
+
+
+def releases_of(records: Sequence[bytes], elsewhere: Mapping[str, str]) -> list[Follow]:
+    """What tells other accounts that their holds have ended, by a sale's ledger records."""
+    sale = decode_record(records[0])
+    if not isinstance(sale, Posting):
+        return []
+    return releases_elsewhere(sale.entries, elsewhere, sale.posting_id, datetime.fromisoformat(sale.occurred_at))
 
 
 def record_in(snapshot: Snapshot, record: Posting | Waiting | Refused) -> bytes:

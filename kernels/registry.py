@@ -15,9 +15,11 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from tillstream.kernels.facts import Fact, Noted, erasable, fact_of, index, limit, note, subject_of
 from tillstream.kernels.identities import PROVISIONAL, hash_in
-from tillstream.schemas.events import Malformed, MemberEvent, MergedEvent, TransferEvent
+from tillstream.schemas.events import EnrolledEvent, Malformed, MemberEvent, MergedEvent, TransferEvent
 from tillstream.schemas.receipts import Identity
 
 Facts = dict[str, list[Fact]]
@@ -145,6 +147,15 @@ class Registry:
         until = limit(moment)
         said = [fact.value for fact in self.members.get(member, ()) if fact.kind == "enrolled" and fact.order <= until]
         return said[-1] if said else None
+
+    def known_as(self, event: EnrolledEvent) -> EnrolledEvent:
+        """An enrolment with who it is, after the merges up to then, and whether they had enrolled before."""
+        order = fact_of(event).order
+        into = self.merges(order).into
+        person = root_of(event.data.member_id, into)
+        names = [person, *(name for name in into if root_of(name, into) == person)]
+        before = any(fact.kind == "enrolled" and fact.order < order for name in names for fact in self.members.get(name, ()))
+        return structs.replace(event, personid=person, enrolledbefore=before)
 
     def consents_of(self, member: str) -> dict[str, Any]:
         """By purpose whether it is agreed to: the latest enrolment's, and what was changed since."""

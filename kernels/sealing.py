@@ -5,11 +5,16 @@ a digest tells nothing of a card number that the hash beside it does not. Sealin
 `deadletter`, or has waited on a topic of ours, comes out as it was.
 """
 
+from typing import TypeVar
+
 import msgspec
 from msgspec import Raw
 
 from tillstream.kernels.identities import Seal
+from tillstream.schemas.clickstream import ClickEvent
 from tillstream.schemas.events import Event
+
+E = TypeVar("E", bound=Event | ClickEvent)
 
 PERSONAL = ("member", "to", "identity", "identities")
 """Fields of `data` that hold identities."""
@@ -18,7 +23,7 @@ _fields = msgspec.json.Decoder(dict[str, Raw])
 _encode = msgspec.json.Encoder().encode
 
 
-def seal_event(event: Event, raw: bytes, seal: Seal) -> tuple[Event, bytes]:
+def seal_event(event: E, raw: bytes, seal: Seal) -> tuple[E, bytes]:
     """The event and its bytes, sealed; all other fields, also unknown ones, as they were."""
     there = {name: value for name in PERSONAL if (value := getattr(event.data, name, None)) is not None}
     sealed = {

@@ -11,6 +11,7 @@ from datetime import date
 from msgspec import Struct
 
 from tillstream.kernels.holdings import NEVER, Holding, Units, sum_of
+from tillstream.kernels.kin import ALONE, Kin
 from tillstream.kernels.set_aside import note_hold, note_pending
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record
 from tillstream.schemas.member_state import Member, Sheet
@@ -34,8 +35,9 @@ class Snapshot:
 
     `horizon` is the latest local date whose postings are no longer held here; None: all are. `new_expiries` names, per date, accounts that
     hold points which expire on it, or are held or pending until then, and may not have held any before; and those for which something is
-    due on the day after. `groups` has the accounts that together are what a member has, by that from which is spent; those of other
-    partitions are in `alias_units`, to be read only.
+    due on the day after. `new_spendings` names, per date, accounts that spent points on it, or had some given back, and so may have changed
+    what expires of their group. `groups` has the accounts that together are what a member has, by each of them; those of other partitions
+    are in `alias_units`, to be read only.
     """
 
     def __init__(self, as_of: str | None = None) -> None:
@@ -52,6 +54,7 @@ class Snapshot:
         self.groups: Mapping[str, Sequence[str]] = {}
         self.alias_units: dict[str, Units] = {}
         self.new_expiries: dict[str, set[str]] = {}
+        self.new_spendings: dict[str, set[str]] = {}
         self.changed_accounts: set[str] = set()
         self.new_postings: dict[str, str] = {}
         self.changed_returned: set[str] = set()
@@ -70,7 +73,32 @@ class Snapshot:
         group = self.groups.get(account_id)
         if group is None:
             return self.units(account_id)
-        return sum_of(self.accounts[name] if name in self.accounts else self.alias_units.get(name, {}) for name in group)
+        return sum_of(map(self.held, group))
+
+    def held(self, account_id: str) -> Units:
+        """What an account holds, in whatever partition; for a look only."""
+        found = self.accounts.get(account_id)
+        return self.alias_units.get(account_id, {}) if found is None else found
+
+    def kin(self, account_id: str) -> Kin:
+        """What the other accounts of an account's group hold, for a look only."""
+        group = self.groups.get(account_id)
+        if group is None:
+            return ALONE
+        place = group.index(account_id)
+        before, behind = (list(filter(None, map(self.held, names))) for names in (group[:place], group[place + 1 :]))
+        return Kin(before, behind) if before or behind else ALONE
+
+    def holds_elsewhere(self, account_id: str) -> dict[str, str]:
+        """The holds that other accounts of the group made and that are known to them still: by hold id the account."""
+        return {
+            hold_id: name
+            for name in self.groups.get(account_id, ())
+            if name != account_id
+            for holding in self.held(name).values()
+            for hold_id, hold in holding.holds.items()
+            if hold.day
+        }
 
     def remember(self, records: Iterable[bytes]) -> None:
         """Takes postings that history recalled, as they were; nothing of it counts as changed."""
@@ -149,16 +177,29 @@ class Snapshot:
             self.sheets[about] = posting.sheet
             self.changed_sheets.add(about)
 
+    def noted(self) -> dict[str, set[str]]:
+        """The accounts that a tick after a date is to look at, by date."""
+        if not self.new_spendings:
+            return self.new_expiries
+        dates = self.new_expiries.keys() | self.new_spendings.keys()
+        return {date: self.new_expiries.get(date, set()) | self.new_spendings.get(date, set()) for date in sorted(dates)}
+
     def note_expiry(self, expiry: str, account_id: str) -> None:
         """An account may hold points now that expire on a date."""
-        if expiry != NEVER:
-            self.new_expiries.setdefault(expiry, set()).add(account_id)
+        if expiry == NEVER:
+            return
+        noted = self.new_expiries.get(expiry)
+        if noted is None:
+            noted = self.new_expiries[expiry] = set()
+        noted.add(account_id)
 
     def _move(self, posting: Posting) -> None:
         units = self.units(posting.account_id or "")
         for entries in posting.entries:
             if entries.spent_on is None and entries.kind != "expiry":
                 self.note_expiry(entries.expires_on or NEVER, posting.account_id or "")
+            if entries.spent_on is not None:
+                self.new_spendings.setdefault(entries.spent_on, set()).add(posting.account_id or "")
             if entries.until is not None and entries.kind == "hold":
                 self.note_expiry(entries.until, posting.account_id or "")
             move(units, entries)

@@ -104,13 +104,12 @@ def release(program: Program, data: Release, units: Units, day: date) -> list[En
 
 
 def redeem(program: Program, data: Redeem, units: Units, day: date) -> list[Entries]:
-    """Points buy a reward, out of a hold or out of the balance; in either case they must be there."""
+    """Points buy a reward: those of a hold, which are there; what is beyond them must be in the balance."""
     check_unit(program, data.unit, "$.data.unit")
     how = taking(units, data.unit, data.hold_id, day.isoformat())
-    after = copied(units)
-    for entries in how.released:
-        move(after, entries)
-    check_cover(after, data.unit, data.points, date.fromisoformat(how.spent_on))
+    beyond = data.points - sum(sum(entries.points) for entries in how.released)
+    if beyond > 0:
+        check_cover(units, data.unit, beyond, day)
     taken = Entries(kind=how.kind, unit=data.unit, points=[-data.points], spent_on=how.spent_on, hold_id=how.hold_id)
     return [*how.released, taken]
 

@@ -8,7 +8,7 @@ from datetime import date
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
-from tillstream.kernels.fold import Fold, copied
+from tillstream.kernels.fold import Fold, copied, seen_as
 from tillstream.kernels.member_rules import Given, MemberRules
 from tillstream.kernels.posted import columns_of
 from tillstream.kernels.room import Allowance, Table
@@ -72,7 +72,7 @@ class Witness(Fold):
         return super().bonus(posting)
 
     def answers(self, day: date, judged: Judged) -> list[Given]:
-        posting, member = self.posting, copied(self.member)
+        posting, member = self.posting, seen_as(copied(self.member), judged)
         self.remember(posting)
         self.correct(posting, super().answers(day, judged))
         self.occasions.append(Occasion(posting, judged, Seen(member, dict(self.remembered.promised))))

@@ -69,6 +69,10 @@ class VoidEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="receipt.void
 
 
 class EnrolledEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.enrolled"):
+    """`personid` and `enrolledbefore` are our own attributes as well: who it is, after merges, and whether they had enrolled before."""
+
+    personid: str | None = None
+    enrolledbefore: bool = False
     data: Enrolled
 
 
@@ -219,6 +223,8 @@ def decode_from_outside(raw: bytes) -> Event:
     own = {
         "accountid": event.accountid is not UNSET,
         "recalled": event.recalled is not None,
+        "personid": isinstance(event, EnrolledEvent) and event.personid is not None,
+        "enrolledbefore": isinstance(event, EnrolledEvent) and event.enrolledbefore,
         "toaccountid": isinstance(event, TransferEvent) and event.toaccountid is not UNSET,
     }
     for attribute, given in own.items():

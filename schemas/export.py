@@ -8,6 +8,7 @@ from typing import Any, get_args
 import msgspec
 
 from tillstream.schemas.audit import ActionRecord
+from tillstream.schemas.clickstream import ClickEvent
 from tillstream.schemas.deadletter import DeadLetterRecord
 from tillstream.schemas.events import Event
 from tillstream.schemas.keys import CreatedRecord, RevokedRecord
@@ -25,6 +26,7 @@ ACTIVITY = "activity"
 
 RECORDS: tuple[type[msgspec.Struct], ...] = (
     *get_args(Event),
+    *get_args(ClickEvent),
     *(PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord, PublishedRecord, CreatedRecord, RevokedRecord, ActionRecord),
 )
 

@@ -9,8 +9,10 @@ from msgspec import Meta, Struct
 from tillstream.schemas.events import instant_text
 from tillstream.schemas.fields import Identifier, Instant, Label
 
-Scope = Literal["till", "read", "campaigns", "members", "admin"]
-"""What a key may do: what a till does, in its stores; look up; publish programs; enrol and change members; everything."""
+Scope = Literal["till", "read", "clicks", "campaigns", "members", "admin"]
+"""What a key may do: what a till does, in its stores; look up; send page views, from pages; publish programs; enrol and change members;
+everything.
+"""
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 

@@ -13,13 +13,17 @@ WHOLE = -1
 
 
 class Profile(Struct, frozen=True, omit_defaults=True):
-    """What an enrolment says that rules look at, and nothing else; `birthday` is MM-DD, `enrolled_on` the local date."""
+    """What an enrolment says that rules look at, and nothing else; `birthday` is MM-DD, `enrolled_on` the local date.
+
+    person: the member id, where the account is not the person's own: that of a household.
+    """
 
     kind: str = "consumer"
     segments: list[str] = []
     attributes: dict[str, Value] = {}
     birthday: str | None = None
     enrolled_on: int | None = None
+    person: str = ""
 
 
 class Member(Struct, omit_defaults=True):
@@ -29,6 +33,8 @@ class Member(Struct, omit_defaults=True):
     sale's date.
     given: per rule with a cap what it gave, by local date. used: per rule with `once` the dates on which it gave something.
     tier: its id, "" for none; `window_end`: the last day of the window after which it is decided anew, 0 where nothing is to be decided.
+    profile: what was said last; others: the same of the other persons of a household, by member id; used_by: `used` of rules that answer to
+    a person (`enrolled`, `birthday`), by member id, where the account is not the person's own.
     dues_until: the date of what fell due by itself last; next_due: the next such date, as things stand, 0 for none.
     """
 
@@ -41,14 +47,16 @@ class Member(Struct, omit_defaults=True):
     window_end: int = 0
     dues_until: int = 0
     next_due: int = 0
+    others: dict[str, Profile] = {}
+    used_by: dict[str, dict[str, list[int]]] = {}
 
 
 class Judged(Struct, frozen=True, omit_defaults=True):
     """What an event is to the rules, whatever its member's state: enough to judge it again under another one.
 
     Of a sale: `receipt_bits` and `line_bits` as the award kernel takes them, and the `tender` of points. Of anything else: `trigger`, and
-    `open`, the rules that its moment and its own fields leave open, `quantity`, and an enrolment's `profile`. All in the program version of
-    the posting.
+    `open`, the rules that its moment and its own fields leave open, `quantity`, and an enrolment's `profile`; `person`: whose birthday it
+    is, as in `Profile`; `again`: the person had enrolled before, with whatever account. All in the program version of the posting.
     """
 
     receipt_bits: list[int] = []
@@ -58,6 +66,8 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     open: list[str] = []
     quantity: int = 1
     profile: Profile | None = None
+    person: str = ""
+    again: bool = False
 
 
 class Look(Struct, frozen=True, omit_defaults=True):

@@ -1,4 +1,4 @@
-"""What is wrong in a program file: one mistake with its path and a hint, and all of them together as an error."""
+"""What is wrong in a program or mapping file: one mistake with its path and a hint, and all of them together as an error."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Mistake:
-    """One thing wrong in a program file."""
+    """One thing wrong in a program or mapping file."""
 
     path: str
     message: str
@@ -19,6 +19,14 @@ class Mistake:
 
 class InvalidProgram(Exception):
     """A program file with mistakes: all of them are in `mistakes`."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+class InvalidMapping(Exception):
+    """A mapping file with mistakes: all of them are in `mistakes`."""
 
     def __init__(self, mistakes: list[Mistake]) -> None:
         super().__init__("\n".join(str(mistake) for mistake in mistakes))

@@ -1,9 +1,10 @@
-"""Mistakes of form in a program file: what is not a table, unknown and missing keys, values of the wrong type.
+"""Mistakes of form in a program or mapping file: what is not a table, unknown and missing keys, values of the wrong type.
 
 In: the parsed TOML and the struct that it should be. Out: every mistake, each with its path.
 """
 
 from collections.abc import Collection, Iterator
+from types import UnionType
 from typing import Any
 
 import msgspec
@@ -37,17 +38,17 @@ def _hint(key: str, judged: Collection[str], refused: Collection[str]) -> str:
 def _value_mistakes(value: Any, kind: Any, refused: Collection[str], path: str) -> Iterator[Mistake]:
     """Descends into tables, arrays of tables and named tables; everything else is converted whole."""
     arguments: tuple[Any, ...] = getattr(kind, "__args__", ())
-    if len(arguments) == 2 and arguments[1] is type(None) and _is_struct(arguments[0]):
-        kind = arguments[0]
-    if _is_struct(kind):
-        yield from form_mistakes(value, kind, refused, path)
-    elif getattr(kind, "__origin__", None) is list and _is_struct(arguments[0]) and isinstance(value, list):
+    origin = getattr(kind, "__origin__", None)
+    struct = _struct_of(kind)
+    if struct is not None and (isinstance(value, dict) or not set(arguments) - {struct, type(None)}):
+        yield from form_mistakes(value, struct, refused, path)
+    elif origin is list and _struct_of(arguments[0]) is not None and isinstance(value, list):
         for index, item in enumerate(value):
-            yield from form_mistakes(item, arguments[0], refused, f"{path}[{index}]")
-    elif getattr(kind, "__origin__", None) is dict and _is_struct(arguments[1]) and isinstance(value, dict):
+            yield from _value_mistakes(item, arguments[0], refused, f"{path}[{index}]")
+    elif origin is dict and isinstance(value, dict):
         for name, item in value.items():
             yield from _conversion_mistakes(name, arguments[0], f"{path}.{name}")
-            yield from form_mistakes(item, arguments[1], refused, f"{path}.{name}")
+            yield from _value_mistakes(item, arguments[1], refused, f"{path}.{name}")
     else:
         yield from _conversion_mistakes(value, kind, path)
 
@@ -60,5 +61,7 @@ def _conversion_mistakes(value: Any, kind: Any, path: str) -> Iterator[Mistake]:
         yield Mistake(path + inside.rstrip("`"), message)
 
 
-def _is_struct(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+def _struct_of(kind: Any) -> type[msgspec.Struct] | None:
+    """The struct that a table of this kind is: the kind itself, or the one in a union."""
+    kinds = kind.__args__ if isinstance(kind, UnionType) else (kind,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, msgspec.Struct)), None)

@@ -2,8 +2,8 @@
 
 redis-py borrows a connection from its pool for each pipeline and awaits some twenty things until it is back: 130 µs of a core, where Redis
 itself takes 10. A gateway asks twice or more a request, a worker eight times a batch, so this was most of what a lone receipt cost. Here
-it is 15 µs ([ADR 18](docs/adr/0018-one-connection-to-redis.md)). Connecting, encryption, authentication, the names of commands and what
-answers are turned into are redis-py's as before; parsing is hiredis'. Transactions and blocking commands do not go by it.
+it is 15 µs (docs/adr/0020). Connecting, encryption, authentication, the names of commands and what answers are turned into are redis-py's
+as before; parsing is hiredis'. Transactions and blocking commands do not go by it.
 
 Delivery: none of its own. A request whose connection broke is asked again as often as the client was told to, over a new one.
 """

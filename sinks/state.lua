@@ -12,10 +12,11 @@
 --   {p17}:sheets     hash    natural key -> what the event's rules stand at, JSON, where its posting does not say it
 --   {p17}:chronicle:<account> hash  natural keys of the account's events -> their instants
 --   {p17}:budgets    hash    rule id -> points that this partition's ledger took from the rule's budget
---   {p17}:days       zset    local dates of the postings held, as yyyymmdd; {p17}:day:<date> set of natural keys, of sales with the
---                            mark r: where something came back of them on that date
+--   {p17}:days       zset    local dates of the postings held, as yyyymmdd; {p17}:day:<date> list of natural keys, at most a thousand an
+--                            element, one a line; of sales with the mark r: where something came back of them on that date
 --   {p17}:dayledger  hash    local date -> last ledger offset of its postings
---   {p17}:expiries   zset    dates on which points expire, as yyyymmdd; {p17}:expiry:<date> set of account ids
+--   {p17}:expiries   zset    dates on which points expire or were spent, as yyyymmdd; {p17}:expiry:<date> set of account ids
+--   {p17}:review     set     account ids that the next tick is to look at for their group's sake; {p17}:reviewing: those that it has taken
 
 local CHUNK = 1000  -- Lua's stack takes some 8,000 arguments at once.
 
@@ -35,10 +36,20 @@ local function sadd_all(prefix, index, groups)
   end
 end
 
+-- An element for a thousand keys: as members of a set they would take as long as all else that happens to their receipts.
+local function push_days(tag, days, ledger)
+  for _, day in ipairs(days) do
+    local date, keys = day[1], day[2]
+    redis.call('ZADD', tag .. ':days', (string.gsub(date, '-', '')), date)
+    redis.call('RPUSH', tag .. ':day:' .. date, unpack(keys))
+    redis.call('HSET', tag .. ':dayledger', date, ledger)
+  end
+end
+
 -- Applies a batch if the partition still stands where the writer believes it does: KEYS meta, accounts, postings, returned, waiting,
 -- members, sheets, budgets; ARGV: tag, previous offset, new offset, ledger offset, as_of, and one MessagePack of ten lists: accounts {id,
 -- JSON, ...}, postings {key, record, ...}, returned {key, JSON, ...}, waiting {key, JSON, ...} (empty: nobody waits any more), days {{date,
--- {key, ...}}, ...}, expiries {{date, {account id, ...}}, ...}, members {id, JSON, ...}, sheets {key, JSON, ...}, chronicles {{account id,
+-- {keys, ...}}, ...} (a thousand keys one a line), expiries {{date, {account id, ...}}, ...}, members {id, JSON, ...}, sheets {key, JSON, ...}, chronicles {{account id,
 -- {key, instant, ...}}, ...}, budgets {rule id, points, ...}. One argument, since a client takes longer to pack ten thousand than Redis to
 -- unpack them.
 -- Gives {1, new offset}, or {0, the offset that it stands at} and changes nothing.
@@ -58,8 +69,7 @@ local function apply(keys, args)
     if waiting[at + 1] == '' then redis.call('HDEL', keys[5], waiting[at])
     else redis.call('HSET', keys[5], waiting[at], waiting[at + 1]) end
   end
-  for _, day in ipairs(days) do redis.call('HSET', tag .. ':dayledger', day[1], args[4]) end
-  sadd_all(tag .. ':day:', tag .. ':days', days)
+  push_days(tag, days, args[4])
   sadd_all(tag .. ':expiry:', tag .. ':expiries', expiries)
   redis.call('HSET', meta, 'offset', args[3], 'ledger', args[4], 'as_of', args[5])
   return {1, tonumber(args[3])}
@@ -75,21 +85,29 @@ local function forget_expiries(keys, args)
   return #args - 1
 end
 
+-- Takes the accounts that are to be looked at: KEYS review, reviewing. Gives them, with those that a tick had taken and not done.
+local function take_reviews(keys)
+  redis.call('SUNIONSTORE', keys[2], keys[1], keys[2])
+  redis.call('DEL', keys[1])
+  return redis.call('SMEMBERS', keys[2])
+end
+
 -- What came back of a sale goes with the day of its latest return.
 local function let_go_returned(key, sale, date)
   local returned = redis.call('HGET', key, sale)
   if returned and cjson.decode(returned).day == date then redis.call('HDEL', key, sale) end
 end
 
--- Lets go of postings of one local date that ClickHouse has: KEYS meta, postings, returned, days, that day's keys, dayledger;
--- ARGV: the date, how many at most. Gives the natural keys; none where history is not that far, or nothing is left of the day.
+-- Lets go of postings of one local date that ClickHouse has, a thousand at most: KEYS meta, postings, returned, days, that day's keys,
+-- dayledger; ARGV: the date. Gives the natural keys; none where history is not that far, or nothing is left of the day.
 local function let_go(keys, args)
   local meta, date = keys[1], args[1]
   local written = tonumber(redis.call('HGET', meta, 'history') or '-1')
   if written < tonumber(redis.call('HGET', keys[6], date) or '0') then return {} end
   if date > (redis.call('HGET', meta, 'horizon') or '') then redis.call('HSET', meta, 'horizon', date) end
-  local gone = redis.call('SPOP', keys[5], args[2])
-  for _, key in ipairs(gone) do
+  local gone = {}
+  for key in string.gmatch(redis.call('LPOP', keys[5]) or '', '[^\n]+') do
+    gone[#gone + 1] = key
     if string.sub(key, 1, 2) == 'r:' then let_go_returned(keys[3], string.sub(key, 3), date)
     else redis.call('HDEL', keys[2], key) end
   end
@@ -265,12 +283,13 @@ local function drop_facts(keys, args)
 end
 
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
-local function version() return 2 end
+local function version() return 4 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}
 redis.register_function('tillstream_apply', apply)
 redis.register_function('tillstream_forget_expiries', forget_expiries)
+redis.register_function('tillstream_take_reviews', take_reviews)
 redis.register_function('tillstream_let_go', let_go)
 redis.register_function('tillstream_forget_claims', forget_claims)
 redis.register_function('tillstream_claim', claim)

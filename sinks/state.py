@@ -24,8 +24,11 @@ TICK_ACCOUNTS_MAX = 5_000
 CHRONICLE_ROWS = 1_000
 """Events of accounts' chronicles per round trip: a megabyte or two."""
 
+DAY_KEYS_MAX = 1_000
+"""Postings that are let go by one function call: a few milliseconds of Redis."""
+
 RETURNED_MARK = "r:"
-"""In a day's set: what came back of this sale was last changed on that day."""
+"""Among a day's keys: what came back of this sale was last changed on that day."""
 
 TEN = b"\x9a"
 """What a MessagePack list of ten begins with."""
@@ -169,12 +172,12 @@ class StateStore:
         """The local dates of which postings are held, earliest first."""
         return [day.decode() for day in await self.client.zrange(f"{tag(partition)}:days", 0, -1)]
 
-    async def let_go(self, partition: int, day: str, most: int) -> list[str]:
-        """Lets go of postings of a local date, if ClickHouse has them; their natural keys."""
+    async def let_go(self, partition: int, day: str) -> list[str]:
+        """Lets go of at most `DAY_KEYS_MAX` postings of a local date, if ClickHouse has them; their natural keys."""
         meta, _, postings, returned, *_ = keys(partition)
         prefix = tag(partition)
         names = [meta, postings, returned, f"{prefix}:days", f"{prefix}:day:{day}", f"{prefix}:dayledger"]
-        gone = [key.decode() for key in await self.client.fcall("tillstream_let_go", len(names), *names, day, most)]
+        gone = [key.decode() for key in await self.client.fcall("tillstream_let_go", len(names), *names, day)]
         return [key for key in gone if not key.startswith(RETURNED_MARK)]
 
     async def note_history(self, partition: int, ledger_offset: int) -> None:
@@ -224,14 +227,19 @@ def changes(snapshot: Snapshot) -> bytes:
             *texts([(key, snapshot.postings[key]) for key in snapshot.new_postings]),
             *texts([(key, _encode(snapshot.returned[key])) for key in returned]),
             *texts([(key, waiting_text(snapshot, key)) for key in waiting]),
-            _pack(list(days.items())),
-            _pack([(date, sorted(names)) for date, names in snapshot.new_expiries.items()]),
+            _pack([(day, list(key_texts(keys))) for day, keys in days.items()]),
+            _pack([(date, sorted(names)) for date, names in snapshot.noted().items()]),
             *texts([(name, said.get(name) or _encode(snapshot.members[name])) for name in sorted(snapshot.changed_members)]),
             *texts([(key, _encode(snapshot.sheets[key])) for key in sorted(snapshot.changed_sheets)]),
             _pack([(name, list(chain.from_iterable(events.items()))) for name, events in snapshot.new_events.items()]),
             _pack(list(chain.from_iterable(snapshot.budget_moves.items()))),
         ]
     )
+
+
+def key_texts(keys: list[str]) -> Iterator[str]:
+    """Keys one a line, at most `DAY_KEYS_MAX` in a text."""
+    return ("\n".join(keys[first : first + DAY_KEYS_MAX]) for first in range(0, len(keys), DAY_KEYS_MAX))
 
 
 def waiting_text(snapshot: Snapshot, key: str) -> bytes:

@@ -1,6 +1,6 @@
 """transactions -> ledger -> Redis: events become points (DESIGN.md §3). The ledger is the write-ahead log; per batch of one partition:
 
-(1) read the state that the batch names, in one round trip; where points are spent, what else their member has (groups.py);
+(1) read the state that the batch names, in one round trip; where points are spent or expire, what else their member has (groups.py);
 (2) judge it with the kernels, on a lease of the rules' budgets (sinks/budgets.py);
 (3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
     broker has them;
@@ -21,7 +21,7 @@ from typing import NamedTuple
 from confluent_kafka import Message
 from msgspec import UNSET
 
-from tillstream.kernels.lapsing import tick_posting
+from tillstream.kernels.lapsing import others_due, tick_posting
 from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.posting import record_in
@@ -101,6 +101,7 @@ class Accrue:
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
+        await self.groups.review(others_due(snapshot))
         if replies := replies_of(outcomes, snapshot):
             await self.replies.send(replies)
         self.stats.count(outcomes)
@@ -117,8 +118,10 @@ class Accrue:
             if until is not None and until <= standing.offset:
                 return None
             ready, old = split_old([routed for routed in batch if routed.offset > standing.offset], snapshot)
-            await self.groups.join(snapshot, ready)
-            await self.load_chronicles(partition, ready, snapshot)
+            again = self.poster.in_need_of_chronicles(ready, snapshot)
+            if again:  # Completes step (1) for accounts that have an event which came late.
+                await self.state.load_chronicles(partition, snapshot, again)
+            await self.groups.join(snapshot, self.poster.in_need_of_kin(ready, snapshot, again))
             told = await self.groups.told(ready)
             lease = await self.budgets.lease(partition, self.poster.budget_limits, whole=whole)
             self.poster.budgets = lease
@@ -126,12 +129,6 @@ class Accrue:
             if await self.budgets.settle(lease, used=not lease.short) and not lease.short:
                 return Judged(snapshot, standing, outcomes, old)
             whole = True
-
-    async def load_chronicles(self, partition: int, batch: Sequence[AnyRouted], snapshot: Snapshot) -> None:
-        """Completes step (1) for accounts that have an event which came late."""
-        accounts = self.poster.in_need_of_chronicles(batch, snapshot)
-        if accounts:
-            await self.state.load_chronicles(partition, snapshot, accounts)
 
     async def tick(self, fetched: Fetched, tick: Routed, event: TickEvent) -> None:
         """What falls due, for some accounts at a time; the last step moves the partition past the tick.
@@ -142,7 +139,8 @@ class Accrue:
         standing = await self.state.standing(partition)
         if tick.offset <= standing.offset:
             return
-        dates, accounts = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
+        dates, due = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
+        accounts = sorted({*due, *await self.groups.reviews.take(partition)})
         for first in range(0, len(accounts), TICK_ACCOUNTS_MAX):
             some = accounts[first : first + TICK_ACCOUNTS_MAX]
             judged = await self.judge(partition, partial(self.state.load_keys, partition, some, (), (), ()), [tick])
@@ -153,12 +151,14 @@ class Accrue:
             if records:
                 after = await self.append(fetched, records, standing, None)
                 await self.state.apply(partition, snapshot, standing, after)
+            await self.groups.review(others_due(snapshot))
         standing = await self.state.standing(partition)
         seen = Snapshot(standing.as_of)
         closing = record_in(seen, tick_posting(event, tick.offset, None, []))
         after = await self.append(fetched, [Record(LEDGER, None, closing, partition)], standing, tick.offset)
         await self.state.apply(partition, seen, standing, after._replace(as_of=seen.as_of))
         await self.state.forget_expiries(partition, dates, tick.offset)
+        await self.groups.reviews.done(partition)
 
     async def append(self, fetched: Fetched, records: list[Record], before: Standing, until: int | None) -> Standing:
         """Step (3); where the partition will stand: at `until`, or, None, where it stood, with more in the ledger.

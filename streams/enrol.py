@@ -3,7 +3,8 @@
 A batch goes through these steps, in this order:
 
 (1) decode; what is no member event becomes a dead letter;
-(2) note what the events say, by member and in the indexes (sinks/registry.py);
+(2) note what the events say, by member and in the indexes (sinks/registry.py), and have the next tick look at the accounts concerned, which
+    may be one group now, or no more (groups.py);
 (3) append: enrolments, to their accounts, where rules look at them; dead letters for what contradicts an earlier event, and for merges
     that close a cycle; and of each member that an event was about one record with all that is known of it, which takes the place of the
     events themselves once the broker compacts the topic (schemas/registrations.py);
@@ -32,6 +33,7 @@ from tillstream.schemas.replies import Reply, refused
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.writer import Record, Writer
+from tillstream.streams.groups import Groups
 from tillstream.streams.identify import deadletter, with_account
 from tillstream.streams.topics import MEMBERS, TRANSACTIONS
 
@@ -49,10 +51,11 @@ class Said(NamedTuple):
 class Enrol:
     """Keeps the registry."""
 
-    def __init__(self, directory: Directory, writer: Writer, seal: Seal, replies: Replies) -> None:
+    def __init__(self, directory: Directory, writer: Writer, seal: Seal, groups: Groups, replies: Replies) -> None:
         self.directory = directory
         self.writer = writer
         self.seal = seal
+        self.groups = groups
         self.replies = replies
 
     async def enrol(self, messages: Sequence[Message]) -> None:
@@ -66,9 +69,13 @@ class Enrol:
                     said.append((said_in(raw, self.seal), message))
             except Malformed as problem:
                 records.append(deadletter(problem, message))  # (1)
+        erased = {item.member for item, _ in said if any(fact.kind == "erased" for fact in item.facts)}
+        related = await self.groups.related(erased) if erased else set()
         noted = await self.directory.registry.note([(item.member, fact) for item, _ in said for fact in item.facts])  # (2)
         places = iter(noted)
         outcomes = [(item, message, [next(places) for _ in item.facts]) for item, message in said]
+        news = {item.member for item, _, statuses in outcomes if item.event is not None or "added" in statuses}
+        await self.groups.review({*related, *await self.groups.related(news)} if news else related)
         events = [(item, message, statuses[0]) for item, message, statuses in outcomes if item.event is not None]
         if events:
             records += [deadletter(conflict(item), message) for item, message, status in events if status == "other"]
@@ -125,7 +132,7 @@ def said_in(raw: bytes, seal: Seal) -> Said:
     if not isinstance(event, MemberEvent):
         raise Malformed("misplaced", "$.type", "only member events belong on the topic `members`")
     sealed, _ = seal_event(event, raw, seal)
-    return Said(subject_of(sealed), [fact_of(sealed)], sealed)  # type: ignore[arg-type]
+    return Said(subject_of(sealed), [fact_of(sealed)], sealed)
 
 
 def replies_to(events: Sequence[tuple[Said, Message, Noted]], circular: Sequence[MergedEvent]) -> Iterator[Reply]:

@@ -1,21 +1,24 @@
 """What a member has besides the account in question: the accounts that were taken over or merged, in whatever partition they are.
 
-Read only, and as of now: by it a worker sees whether spending is covered, which by nature depends on when it comes.
+Read only, and as of now: by it a worker sees whether spending is covered, which by nature depends on when it comes, and an account's part
+of what expires. Where that changes for accounts of other partitions, they are noted for the next tick of theirs (docs/adr/0016).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
 from msgspec import structs
 
 from tillstream.kernels.holdings import Units
+from tillstream.kernels.identities import PROVISIONAL
 from tillstream.kernels.routed import AnyRouted, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import EnrolledEvent, SaleEvent, SpendingEvent
+from tillstream.schemas.events import EnrolledEvent
 from tillstream.schemas.members import Enrolled
-from tillstream.sinks.registry import RegistryStore
+from tillstream.sinks.registry import RegistryStore, linked
+from tillstream.sinks.reviews import ReviewStore
 from tillstream.sinks.state import StateStore
 
 
@@ -26,16 +29,29 @@ class Groups:
         self.registry = registry
         self.state = state
         self.partitions = partitions
+        self.reviews = ReviewStore(state.client)
 
-    async def join(self, snapshot: Snapshot, batch: Iterable[AnyRouted]) -> None:
-        """Lets the snapshot see the other accounts of members that spend in this batch; plain sales do not."""
-        spenders = [routed.account_id for routed in batch if isinstance(routed, Routed) and spends(routed)]
-        spending = {account for account in spenders if account is not None}
-        if spending:
-            registry = await self.registry.of_accounts(spending)
-            groups = {account: registry.group_of(account) for account in spending}
-            snapshot.groups = {account: group for account, group in groups.items() if len(group) > 1}
-            snapshot.alias_units = await self.units(account for group in snapshot.groups.values() for account in group)
+    async def join(self, snapshot: Snapshot, accounts: Collection[str]) -> None:
+        """Lets the snapshot see the groups of some of its accounts."""
+        if accounts:
+            found = (await self.registry.of_accounts(accounts)).groups()
+            groups = [found[account] for account in sorted(accounts) if account in found]
+            snapshot.groups = {name: group for group in groups for name in group}
+            snapshot.alias_units = await self.units(snapshot.groups)
+
+    async def related(self, members: Collection[str]) -> set[str]:
+        """The accounts that facts about some members tie together, now or at another time."""
+        registry = await self.registry.of_accounts(members)
+        provisional = {PROVISIONAL + digest for digest in registry.identities}
+        return {*members, *registry.ties, *linked(registry.identities), *provisional}
+
+    async def review(self, accounts: Collection[str]) -> None:
+        """Has the next tick look at those of some accounts that hold something."""
+        if accounts:
+            places: dict[int, list[str]] = defaultdict(list)
+            for account in await self.units(sorted(accounts)):
+                places[partition_of(account, self.partitions)].append(account)
+            await self.reviews.note(places)
 
     async def told(self, batch: Sequence[AnyRouted]) -> Sequence[AnyRouted]:
         """The batch, its enrolments with what the member said then: on `transactions` they carry nothing that erasing could not reach."""
@@ -43,9 +59,10 @@ class Groups:
         if enrolled:
             registry = await self.registry.of_accounts(routed.event.data.member_id for routed in enrolled)  # type: ignore[union-attr]
             for routed in enrolled:
-                event: EnrolledEvent = routed.event  # type: ignore[assignment]
+                event = registry.known_as(routed.event)  # type: ignore[arg-type]
                 if (said := registry.profile_at(event.data.member_id, event.time)) is not None:
-                    routed.event = structs.replace(event, data=msgspec.convert({**said, "identities": []}, Enrolled))
+                    event = structs.replace(event, data=msgspec.convert({**said, "identities": []}, Enrolled))
+                routed.event = event
         return batch
 
     async def units(self, accounts: Iterable[str]) -> dict[str, Units]:
@@ -57,13 +74,6 @@ class Groups:
         for partition, names in places.items():
             found |= (await self.state.accounts_at(partition, names))[1]
         return found
-
-
-def spends(routed: Routed) -> bool:
-    """Whether an event takes points that its account must have."""
-    if isinstance(routed.event, SpendingEvent):
-        return True
-    return isinstance(routed.event, SaleEvent) and any(tender.type == "points" for tender in routed.event.data.tenders)
 
 
 def partition_of(account: str, partitions: int) -> int:

@@ -108,8 +108,8 @@ class PointsRuntime(Runtime):
                 await restore_budgets(self.budgets, self.kafka, settings.partitions)
             await restore_directory(self.directory, self.kafka, settings.partitions, self.seal)
         self.recovery = Recovery(self.state, self.kafka)
-        self.enrol = Enrol(self.directory, self.routes, self.seal, self.replies)
         groups = Groups(self.directory.registry, self.state, settings.partitions)
+        self.enrol = Enrol(self.directory, self.routes, self.seal, groups, self.replies)
         self.accrue = Accrue(self.posters, self.state, self.ledger, self.stats, groups, self.budgets, self.replies)
         self.window = Window(self.state, self.directory, settings.receipt_window_days)
 

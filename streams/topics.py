@@ -11,6 +11,7 @@
     deadletter    as it came              what could not be taken, with its bytes   1
     keys          key id                  keys for the gateway; compacted           1
     audit         key id                  who changed members, keys and programs    1
+    clickstream   visitor id              page views and the like, kept for days    `partitions`
 """
 
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ RECALL = "recall"
 DEADLETTER = "deadletter"
 KEYS = "keys"
 AUDIT = "audit"
+CLICKSTREAM = "clickstream"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -44,6 +46,9 @@ NO_SECURITY: Mapping[str, str] = {}
 
 KEPT = {"retention.ms": "-1"}
 COMPACTED = {"cleanup.policy": "compact"}
+
+CLICKS_KEPT = {"retention.ms": "604800000"}
+"""Seven days: what a visitor looked at matters for hours, and an outage of whoever reads it is over by then."""
 
 MEMBERS_COMPACTED = COMPACTED | {"max.compaction.lag.ms": "86400000"}
 """What a member event said in clear, and what an erasure forgets, is gone in a day; else brokers let it stand until a segment is full."""
@@ -71,6 +76,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(DEADLETTER, 1, KEPT | {"max.message.bytes": str(DEADLETTER_BYTES_MAX)}),
         TopicSpec(KEYS, 1, COMPACTED),
         TopicSpec(AUDIT, 1, KEPT),
+        TopicSpec(CLICKSTREAM, partitions, CLICKS_KEPT),
     ]
 
 

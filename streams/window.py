@@ -14,9 +14,6 @@ from tillstream.schemas.events import ReturnEvent, TickEvent, VoidEvent
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.state import StateStore
 
-LET_GO_MAX = 1_000
-"""Postings per function call: a few milliseconds of Redis."""
-
 
 class Window:
     """Lets go of what is older than the window."""
@@ -34,7 +31,7 @@ class Window:
         limit = min(max(days), today + timedelta(days=1)) - self.days
         gone = 0
         for day in (day for day in days if day < limit):
-            while keys := await self.state.let_go(partition, day.isoformat(), LET_GO_MAX):
+            while keys := await self.state.let_go(partition, day.isoformat()):
                 await self.directory.forget_claims(day, keys)
                 gone += len(keys)
         return gone

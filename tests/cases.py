@@ -8,6 +8,8 @@ One event a line; times are local in Warsaw unless they carry an offset, a date 
     identity m1 2026-02-01 card:456                    activity review m1 2026-03-01 x3 stars=5
     hold H1 m1 2026-03-01 100 until=2026-03-05         release H1 m1 2026-03-02     redeem D1 m1 2026-03-01 100 hold=H1
     adjust A1 m1 2026-03-01 -30 until=2026-12-31       transfer T1 m1 m2 2026-03-01 50
+    merge m2 m1 2026-03-01                             unmerge m2 m1 2026-03-01            (m2 into m1)
+    household m1 2026-03-01 h1                         household m1 2026-03-01 -           (joins, leaves)
 
 Goods are those of `GOODS`, or a category with a slash in it, `optics/frames`.
 
@@ -190,6 +192,16 @@ def added(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
     return instant(words[1]), {"member_id": words[0], "identity": identity(words[2])}
 
 
+def household(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
+    member, when, name = words
+    return instant(when), {"member_id": member, "household_id": None if name == "-" else name}
+
+
+def merge(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
+    from_, into, when = words
+    return instant(when), {"from": from_, "into": into}
+
+
 def activity(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
     free = {key: typed(value) for key, value in options.items() if key not in OWN_WORDS}
     return instant(words[2]), {"member": identity(words[1]), "quantity": milli(words[3:], "1") // 1000} | free
@@ -221,10 +233,11 @@ def transfer(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
 
 READERS: dict[str, Callable[[list[str], dict[str, str]], tuple[str, Event]]] = {
     "sale": sale, "return": come_back, "void": void, "tick": tick, "enrol": enrol, "identity": added, "activity": activity, "hold": hold,
-    "release": release, "redeem": redeem, "adjust": adjust, "transfer": transfer,
+    "release": release, "redeem": redeem, "adjust": adjust, "transfer": transfer, "merge": merge, "unmerge": merge, "household": household,
 }  # fmt: skip
 TYPES = {
     "sale": "receipt.sale", "return": "receipt.return", "void": "receipt.void", "tick": "clock.tick", "enrol": "member.enrolled",
     "identity": "member.identity_added", "hold": "points.hold", "release": "points.release", "redeem": "points.redeem",
-    "adjust": "points.adjust", "transfer": "points.transfer",
+    "adjust": "points.adjust", "transfer": "points.transfer", "merge": "member.merged", "unmerge": "member.unmerged",
+    "household": "member.household_changed",
 }  # fmt: skip

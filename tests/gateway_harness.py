@@ -78,6 +78,7 @@ def installed(folder: Path, program: str = PROGRAM) -> Iterator[tuple[Config, st
     with System() as addresses:
         config = Config(
             kafka=addresses.kafka, kafka_transactions=False, redis=addresses.redis, clickhouse=addresses.clickhouse, program=str(path),
+            gateway_auth=False,
             identity_key=IDENTITY_KEY.decode(), partitions=PARTITIONS, session_ms=SESSION_MS, poll_interval_ms=20_000, log_level="warning",
         )  # fmt: skip
         ensure_topics(config.kafka, config.partitions, 1)

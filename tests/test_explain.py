@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import event_of
 from tests.member_strategies import random_member_history, random_member_program
 from tests.strategies import UNSHRUNK, Program, post, program_text, random_program, random_sale, raw_of
+from tillstream.kernels.chronicle import Chronicle
 from tillstream.kernels.columns import gather
 from tillstream.kernels.explaining import NOBODY, explain_sale
 from tillstream.kernels.fold import copied
@@ -230,3 +232,42 @@ def test_explanations_of_a_history_say_what_the_ledger_has(random: Random) -> No
         if explanation is not None:
             assert "ledger" not in explanation.note
             assert all(said_of(back) == back.points for rule in explanation.rules for back in rule.back)
+
+
+FIRST = """
+[program]
+id = "club"
+currency = "PLN"
+time_zone = "Europe/Warsaw"
+[units.points]
+[[rules]]
+id = "old"
+award = { points = 2, per_amount = 100 }
+[[rules]]
+id = "second"
+member = { visits = { min = 2, days = 60 } }
+award = { fixed = 7 }
+"""
+SECOND = FIRST.replace('currency = "PLN"', 'currency = "PLN"\neffective_from = 2026-04-01').replace('id = "old"', 'id = "new"')
+
+
+def test_explanation_says_that_earlier_events_were_judged_by_a_version_that_was_taken_back() -> None:
+    versions = [parse_program(text) for text in (FIRST, SECOND)]
+    simulation = Simulation(Timetable(versions), deliveries=Deliveries())
+    lines = ("sale S1 m1 2026-03-01 bread 10.00", "sale S2 m1 2026-03-02 bread 10.00", "sale S3 m1 2026-04-02 bread 10.00")
+    simulation.run(raw_of(event_of(line, f"e{number}")) for number, line in enumerate(lines))
+    postings = [posting for raw in simulation.snapshot.postings.values() if isinstance(posting := decode_record(raw), Posting)]
+    keys = {posting.receipt_id: posting.posting_id for posting in postings}
+    sales = simulation.deliveries.sales if simulation.deliveries is not None else {}
+
+    def explained(family: Posters, receipt_id: str) -> Explanation:
+        return Chronicle(family, postings, None).sale(keys[receipt_id], sales[keys[receipt_id]])
+
+    assert explained(Posters(Timetable(versions)), "S3").note == ""
+    left = Posters(Timetable(versions[1:]))
+    assert explained(left, "S3").note == (
+        f"2 earlier events of the account were judged by program version {versions[0].version}, which is not published any more, "
+        f"and are read by the rules of version {versions[1].version}"
+    )
+    assert {rule.rule_id: rule.points for rule in explained(left, "S3").rules} == {"new": 20, "second": 7}
+    assert "the ledger has 20 points by rule old" not in explained(left, "S3").note

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 from msgspec import to_builtins
 
 from tests.strategies import envelope
@@ -23,7 +24,8 @@ from tillstream.sending import Sender
 from tillstream.simulate import Deliveries, Simulation
 from tillstream.simulated_explanations import explanations_of
 from tillstream.sinks.redis import connect
-from tillstream.streams.topics import ensure_topics
+from tillstream.streams.recovery import read_topic
+from tillstream.streams.topics import PROGRAMS, ensure_topics
 
 WAIT_S = 60.0
 PARTITIONS = 2
@@ -183,3 +185,21 @@ def test_explain_of_a_receipt_that_clickhouse_does_not_have_yet_is_the_same(inst
     for receipt in ("young", "young-back"):
         result = explain(installation, "--receipt", receipt, "--json")
         assert json.loads(result.output) == {"explanations": simulated(receipt, [*EVENTS, *young])}
+
+
+@pytest.mark.slow
+def test_explain_of_a_receipt_whose_program_was_taken_back_is_one_line_and_status_1(installation: Place) -> None:
+    """The last test: nothing is published any more but another program."""
+    kafka = {"bootstrap.servers": installation.config.kafka}
+    other = parse_program(PROGRAM.replace("points = 1", "points = 2"))
+    (record,) = read_topic(kafka, PROGRAMS, 0, 0)
+    key = (record.key() or b"").decode()
+    published = orjson.loads(record.value() or b"")
+    data = {**published["data"], "version": other.version, "text": PROGRAM.replace("points = 1", "points = 2")}
+    producer = Producer(kafka)
+    producer.produce(PROGRAMS, orjson.dumps({**published, "data": data}), key.replace(published["data"]["version"], other.version))
+    producer.produce(PROGRAMS, None, key)
+    producer.flush()
+    result = explain(installation, "--receipt", "sat")
+    assert (result.exit_code, result.output.count("\n")) == (1, 1), result.output
+    assert f"version {published['data']['version']}, which is not published any more" in result.output

@@ -20,6 +20,7 @@ QUICK_S = 1.4
 """A second, and what a machine shared with others takes on top."""
 
 IDENTIFY = {"identity": {"scheme": "card", "value": "c-1"}}
+CLICK = {"name": "page_view", "params": {"visitor_id": "v", "session_id": "s", "page_location": "/"}}
 BASKET = {name: value for name, value in sale("x", "c-1")["data"].items() if name != "receipt_id"}
 
 
@@ -65,6 +66,7 @@ def test_kafka_gone_is_told_at_once_and_what_only_reads_goes_on(servers: Servers
     assert is_away(*servers.post("/v1/receipts", sale("k-2", "c-1")), "Kafka")
     assert is_away(*servers.post("/v1/receipts/batch", {"events": [sale("k-3", "c-1")]}), "Kafka")
     assert is_away(*servers.post("/v1/members", {"data": {"member_id": "m"}}), "Kafka")
+    assert is_away(*servers.post("/v1/events", {"events": [CLICK]}), "Kafka")
     assert servers.post("/v1/identify", IDENTIFY)[0].status == 200
     assert servers.post("/v1/quote", BASKET)[0].status == 200
     ready = ask(servers.gateway.address, "GET", "/readyz")

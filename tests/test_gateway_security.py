@@ -101,11 +101,18 @@ def test_every_route_lets_the_scopes_through_that_it_is_for_and_no_other(guarded
             assert guarded.ask(route.method, path).status in {200, 503}
             continue
         assert guarded.ask(route.method, path, body).status == 401
-        for scope in ("members", "campaigns", "admin"):  # The others have a small share here.
+        for scope in ("clicks", "members", "campaigns", "admin"):  # The others have a small share here.
             allowed = route.scope in MAY[scope]
             assert (guarded.ask(route.method, path, body, guarded.tokens[scope]).status == 403) is not allowed, (route.name, scope)
     assert guarded.post("/v1/members", {}, guarded.tokens["read"]).status == 403
     assert guarded.post("/v1/members", {}, guarded.tokens["till"]).status == 403
+
+
+def test_key_in_the_address_sends_page_views_and_does_nothing_else(guarded: Place) -> None:
+    click, till = guarded.tokens["clicks"], guarded.tokens["till"]
+    statuses = [guarded.post(f"/v1/events?key={token}", {}).status for token in (click, till, click[:-1], "")]
+    assert statuses == [422, 401, 401, 401]
+    assert guarded.post(f"/v1/identify?key={till}", {"scheme": "card", "value": CARD}).status == 401
 
 
 def test_refusals_for_want_of_a_key_are_alike(guarded: Place) -> None:
@@ -186,6 +193,9 @@ def test_key_that_asks_too_much_waits_and_others_do_not(guarded: Place) -> None:
         "application/problem+json",
     )
     assert guarded.post("/v1/identify", {}, quiet).status == 422
+    before = len(guarded.actions())
+    assert guarded.post("/v1/members", {}, greedy).status == 403
+    assert len(guarded.actions()) == before + 1
     time.sleep(1.1)
     assert guarded.post("/v1/identify", {}, greedy).status == 422
 

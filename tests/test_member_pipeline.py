@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
+from tests.member_events import said
 from tests.pipeline_harness import PARTITIONS, Event, Stage, history, stage, tick
 from tillstream.kernels.identities import Seal
 from tillstream.schemas.ledger import Entry, Posting, decode_record, entries
@@ -16,7 +17,7 @@ from tillstream.simulate import IDENTITY_KEY, Simulation
 from tillstream.sinks.budgets import BUDGETS
 from tillstream.sinks.redis import connect
 from tillstream.streams.rebuild import rebuild
-from tillstream.streams.topics import LEDGER
+from tillstream.streams.topics import LEDGER, MEMBERS
 from tillstream.verify import Finding, verify
 
 PROGRAM = """
@@ -80,6 +81,21 @@ target = { per = "month", offset_days = 2 }
 award = { steps = [[10_000, 10], [50_000, 60]] }
 """
 
+PERSONS = """
+[[rules]]
+id = "welcome"
+on = "enrolled"
+award = { fixed = 50 }
+
+[[rules]]
+id = "birthday"
+on = "birthday"
+once = "year"
+award = { fixed = 40 }
+"""
+
+PERSONAL = ("welcome", "birthday")
+
 SCARCE = "scarce"
 """The rule whose last points go by arrival: only what it gives in all is compared."""
 
@@ -87,7 +103,7 @@ SCARCE = "scarce"
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with stage(tmp_path_factory.mktemp("members")) as servers:
-        (servers.folder / "program.toml").write_text(PROGRAM)
+        (servers.folder / "program.toml").write_text(PROGRAM + PERSONS)
         yield servers
 
 
@@ -104,6 +120,16 @@ def events_of(seed: int) -> list[Event]:
     return [*receipts, *reviews]
 
 
+def family() -> list[Event]:
+    """Three persons of a household; one of them enrols a second time, one with an account of its own before."""
+    home = {"household_id": "home"}
+    one = said("w1", "enrolled", 1, member_id="w1", birth_date="1990-04-10", **home)
+    two = said("w2", "enrolled", 2, member_id="w2", birth_date="1992-04-20", **home)
+    again = said("w1-again", "enrolled", 3, member_id="w1", birth_date="1990-04-11", **home)
+    alone, joined = (said(f"w3-{day}", "enrolled", day, member_id="w3", **told) for day, told in ((4, {}), (5, home)))
+    return [again, two, one, alone, joined]
+
+
 def ledger_of(here: Stage) -> list[Posting]:
     """Every posting of the ledger."""
     records = (decode_record(record.value() or b"") for record in here.records(LEDGER))
@@ -112,7 +138,7 @@ def ledger_of(here: Stage) -> list[Posting]:
 
 def simulated(events: list[Event]) -> list[Entry]:
     found: list[Entry] = []
-    Simulation(parse_program(PROGRAM), found.append).run(map(orjson.dumps, events))
+    Simulation(parse_program(PROGRAM + PERSONS), found.append).run(map(orjson.dumps, events))
     return found
 
 
@@ -141,13 +167,18 @@ def test_members_live_come_to_what_simulate_says_and_are_rebuilt_equal(here: Sta
     events = events_of(3)
     ticks = [tick("2026-05-04")]
     with here.worker() as one, here.worker():
+        here.send(family(), MEMBERS)
+        here.settle(one)
         here.send(events)
         here.settle(one)
         here.send(ticks)
         here.settle(one)
     postings = ledger_of(here)
     assert spent_of(postings) == budget_of(here) == 1_234
-    assert net_of([entry for posting in postings for entry in entries(posting)]) == net_of(simulated([*events, *ticks]))
+    net = net_of([entry for posting in postings for entry in entries(posting)])
+    assert net == net_of(simulated([*family(), *events, *ticks]))
+    personal = {key: points for key, points in net.items() if key[1] in PERSONAL}
+    assert personal == {("home", "welcome"): 100, ("home", "birthday"): 80, ("w3", "welcome"): 50}
     assert findings(here) == []
     rebuilt_equal(here)
 

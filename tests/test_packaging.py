@@ -17,7 +17,7 @@ from tillstream.streams.transport import Transport
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 FOLDERS: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
-INSTALLED = {".py", ".pyi", ".pxi", ".typed", ".toml", ".sql", ".lua"}
+INSTALLED = {".py", ".pyi", ".pxi", ".typed", ".toml", ".sql", ".lua", ".js"}
 """Every file of these kinds that lies in a room is installed with it."""
 
 BUILD_S = 300

@@ -104,7 +104,7 @@ class Line:
         groups, replies = Groups(RegistryStore(client), self.state, PARTITIONS), Replies(client)
         self.accrue = Accrue(Posters(Timetable([program()])), self.state, writer, Stats(), groups, BudgetStore(client), replies)
         self.identify = Identify(Directory(client), writer, SEAL, PARTITIONS, replies)
-        self.enrol = Enrol(Directory(client), writer, SEAL, replies)
+        self.enrol = Enrol(Directory(client), writer, SEAL, groups, replies)
         self.recovery = Recovery(StateStore(client), here.kafka)
         self.routed = 0
         self.crashed = 0

@@ -21,7 +21,8 @@ from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.schemas.events import VoidEvent, decode
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.redis import CLUSTER_SCHEME, LIBRARY_VERSION, LibraryMismatch, RedisUnreachable, connect, load_library, primaries
-from tillstream.sinks.state import Fenced, Standing, StateStore, keys
+from tillstream.sinks.reviews import ReviewStore
+from tillstream.sinks.state import DAY_KEYS_MAX, Fenced, Standing, StateStore, keys
 
 EMPTY = Standing(-1, -1, None)
 
@@ -78,7 +79,10 @@ def dumped(server: RedisServer) -> dict[str, Any]:
         found = {}
         for key in client.scan_iter():
             kind = client.type(key)
-            value = client.zrange(key, 0, -1, withscores=True) if kind == b"zset" else getattr(client, readers[kind])(key)
+            if kind == b"zset":
+                value = client.zrange(key, 0, -1, withscores=True)
+            else:
+                value = client.lrange(key, 0, -1) if kind == b"list" else getattr(client, readers[kind])(key)
             found[key.decode()] = value
         return found
 
@@ -183,7 +187,9 @@ def test_more_than_twenty_thousand_arguments_arrive_whole(server: RedisServer) -
         days = dumped(server)
         assert sorted(days["{p0}:days"]) == [(b"2026-03-%02d" % day, 20260300.0 + day) for day in (1, 2, 3)]
         # The day of a posting, and the day on which something last came back of it.
-        assert sum(len(days[f"{{p0}}:day:2026-03-0{day}"]) for day in (1, 2, 3)) == 2 * accounts
+        texts = [text for day in (1, 2, 3) for text in days[f"{{p0}}:day:2026-03-0{day}"]]
+        assert sum(len(text.splitlines()) for text in texts) == 2 * accounts
+        assert max(len(text.splitlines()) for text in texts) == DAY_KEYS_MAX
         dates, due = await store.due_accounts(0, "2026-04-02")
         assert (dates, len(due)) == (["2026-04-01"], accounts)
 
@@ -284,3 +290,19 @@ def test_nobody_at_the_address_is_said_so() -> None:
 
     for url in ("redis://127.0.0.1:1/0", CLUSTER_SCHEME + "127.0.0.1:1/0"):
         asyncio.run(scenario(url))
+
+
+def test_accounts_to_review_stay_taken_until_the_tick_is_done(server: RedisServer) -> None:
+    async def scenario(store: StateStore) -> None:
+        reviews = ReviewStore(store.client)
+        await reviews.note({})
+        await reviews.note({0: ["a", "żółw"], 3: ["c"]})
+        assert await reviews.take(0) == {"a", "żółw"}
+        await reviews.note({0: ["b", "a"]})
+        assert await reviews.noted(0) == {"a", "b", "żółw"}
+        assert await reviews.take(0) == {"a", "b", "żółw"}, "a tick that died leaves what it had taken"
+        await reviews.note({0: ["a"]})
+        await reviews.done(0)
+        assert (await reviews.take(0), await reviews.take(3), await reviews.take(1)) == ({"a"}, {"c"}, set())
+
+    with_store(server, scenario)

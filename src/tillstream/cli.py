@@ -11,6 +11,7 @@ import click
 from msgspec import to_builtins
 
 from tillstream import __version__
+from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
 from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
@@ -265,6 +266,9 @@ def rebuild(yes: bool, as_json: bool) -> None:
         print_json(result)
     else:
         click.echo(f"rebuilt {result['accounts']} accounts from {result['records']} ledger records in {result['seconds']} s")
+
+
+main.add_command(ingest)
 
 
 @contextmanager

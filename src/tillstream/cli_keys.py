@@ -14,7 +14,7 @@ def keys() -> None:
     """Keys for tills and people who call the gateway."""
 
 
-@keys.command(epilog="Example: tillstream keys create --scope till --store PL-0001 --name 'front till'")
+@keys.command(epilog="Example: tillstream keys create --scope till --store PL-0001 --name front-till")
 @click.option("--scope", type=click.Choice(SCOPES), required=True, help="What it may do; docs/gateway-security.md tells.")
 @click.option("--store", "stores", metavar="S", multiple=True, help="Of a till: the store whose receipts it posts; PL-* for many.")
 @click.option("--name", default="", metavar="TEXT", help="Whose it is; shown in lists and in the audit log.")

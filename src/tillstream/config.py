@@ -52,6 +52,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_body_bytes_max: the longest body of a request, bytes.
         gateway_wait_ms: how long an answer waits for the worker where the caller does not say, milliseconds.
         gateway_wait_ms_max: how long a caller may wait at most, milliseconds.
+        sources: folder of the mapping files that `ingest --source` knows by name.
+        ingest_state: folder where `ingest` keeps how far each file is.
         gateway_tls_cert: PEM file of the certificate, and those between it and an authority; with it a gateway speaks https.
         gateway_tls_key: PEM file of its key.
         gateway_auth: whether requests need a key; off only on loopback.
@@ -59,6 +61,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_replay_window_s: how far a signed request's time may be from the gateway's, seconds.
         spool_folder: folder where a gateway keeps receipts while Kafka is away, one gateway each; empty: none.
         spool_bytes_max: how much it may hold, bytes.
+        gateway_origins: origins whose pages may send page views, as `https://shop.example.org`, parted by blanks; empty: none.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -84,13 +87,16 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_body_bytes_max: Count = 4_000_000
     gateway_wait_ms: Count = 500
     gateway_wait_ms_max: Count = 10_000
+    sources: str = "sources"
+    ingest_state: str = "ingest"
     gateway_tls_cert: str = ""
     gateway_tls_key: str = ""
     gateway_auth: bool = True
-    gateway_rates: str = "till=50/200 read=50/200 campaigns=10/50 members=20/100 admin=20/100"
+    gateway_rates: str = "till=50/200 read=50/200 clicks=500/2000 campaigns=10/50 members=20/100 admin=20/100"
     gateway_replay_window_s: Count = 300
     spool_folder: str = ""
     spool_bytes_max: Count = 1_000_000_000
+    gateway_origins: str = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

@@ -107,6 +107,8 @@ def show_report(report: dict[str, Any], out: Console | None = None) -> None:
         f"\nverify: ledger {report['postings']:,} postings, {report['entries']:,} entries, {report['accounts']:,} accounts; "
         f"Redis {report['redis_accounts']:,} accounts; ClickHouse {history}"
     )
+    if report["groups"]:
+        out.print(f"members with several accounts: {report['groups']:,}, of which {report['groups_awaiting_tick']:,} await the next tick")
     for finding in report["findings"]:
         out.print(f"  {finding['check']}: {finding['where']}: expected {finding['expected']}, found {finding['found']}")
     out.print("all balances equal, to the point" if report["ok"] else f"{len(report['findings'])} or more things do not hold")

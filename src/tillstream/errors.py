@@ -4,9 +4,11 @@
       UsageError                     a bad argument, file or setting: exit status 2
         UnreachableError             a server that is not there; names the address and the setting
         ProgramError                 a program file with mistakes, all of them
+        MappingError                 a mapping file with mistakes, all of them
       CheckFailed                    a check ran and did not hold: exit status 1
 """
 
+from tillstream.schemas.mistakes import InvalidMapping
 from tillstream.schemas.program_file import InvalidProgram
 
 
@@ -35,6 +37,14 @@ class ProgramError(UsageError):
     def __init__(self, path: str, invalid: InvalidProgram) -> None:
         lines = [f"{path}: {mistake}" for mistake in invalid.mistakes]
         super().__init__("\n".join(lines))
+        self.mistakes = invalid.mistakes
+
+
+class MappingError(UsageError):
+    """A mapping file with mistakes."""
+
+    def __init__(self, path: str, invalid: InvalidMapping) -> None:
+        super().__init__("\n".join(f"{path}: {mistake}" for mistake in invalid.mistakes))
         self.mistakes = invalid.mistakes
 
 

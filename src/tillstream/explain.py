@@ -39,8 +39,8 @@ async def explain_receipt(config: Config, receipt: str, source: str | None = Non
     """The explanations of a sale and of its void, or of a return.
 
     Raises:
-        CheckFailed: no such receipt is posted, or it has no such line.
-        UsageError: several sources have a receipt of this name; or the program that judged is not published any more.
+        CheckFailed: no such receipt is posted, or it has no such line, or the program that judged it is not published any more.
+        UsageError: several sources have a receipt of this name; or no program is published.
     """
     check_kafka(config)
     async with redis_of(config) as redis:
@@ -113,7 +113,8 @@ def posters_of(kafka: dict[str, Any], found: list[Found]) -> Posters:
     """All programs that were ever published, for the versions that judged these receipts.
 
     Raises:
-        UsageError: one of them was taken back, or nothing is published.
+        CheckFailed: one of them was taken back.
+        UsageError: nothing is published.
     """
     timetable = read_shelf(kafka).timetable()
     if timetable is None:
@@ -123,7 +124,8 @@ def posters_of(kafka: dict[str, Any], found: list[Found]) -> Posters:
             timetable.named(each.posting.program_version or NOTHING)
         except KeyError:
             version = each.posting.program_version
-            raise UsageError(f"program version {version}, by which the receipt was judged, is not published any more") from None
+            words = f"the receipt was judged by program version {version}, which is not published any more"
+            raise CheckFailed(f"{words}; publish it again to have it explained") from None
     return Posters(timetable)
 
 

@@ -16,6 +16,7 @@ from tillstream.errors import UsageError
 from tillstream.gateway.app import create_app
 from tillstream.gateway.limits import RatesInvalid, parse_rates
 from tillstream.gateway.masking import mask_handlers
+from tillstream.gateway.origins import OriginsInvalid, parse_origins
 from tillstream.gateway.runtime import Gateway, GatewaySettings
 from tillstream.gateway.spool import SpoolInUse
 from tillstream.servers import check_identity_key, check_servers
@@ -30,7 +31,8 @@ def gateway_settings(config: Config) -> GatewaySettings:
     """The gateway's part of the configuration.
 
     Raises:
-        UsageError: `identity_key` is missing or of the wrong length; keys are off, and others than this machine could ask; rates are none.
+        UsageError: `identity_key` is missing or of the wrong length; keys are off, and others than this machine could ask; rates or
+            origins are none.
     """
     check_identity_key(config)
     if not config.gateway_auth and not is_loopback(config.gateway_host):
@@ -40,6 +42,10 @@ def gateway_settings(config: Config) -> GatewaySettings:
         parse_rates(config.gateway_rates)
     except RatesInvalid as error:
         raise UsageError(f"gateway_rates: {error}") from None
+    try:
+        parse_origins(config.gateway_origins)
+    except OriginsInvalid as error:
+        raise UsageError(f"gateway_origins: {error}") from None
     return GatewaySettings(**part_of(config, GatewaySettings), kafka_security=kafka_security(config))
 
 

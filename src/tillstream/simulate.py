@@ -28,6 +28,7 @@ from tillstream.schemas.events import (
     MemberEvent,
     MergedEvent,
     SaleEvent,
+    SpendingEvent,
     TickEvent,
     TransferEvent,
     TransferredEvent,
@@ -122,16 +123,17 @@ class Simulation:
         for tick in ticks:
             self.post([tick])
 
-    def post(self, batch: list[Routed]) -> None:
-        """Posts a batch, then what follows from it on other accounts."""
+    def post(self, batch: list[Routed], *, ours: bool = False) -> None:
+        """Posts a batch, then what follows from it on other accounts: events of our own, which nobody sent."""
         following = []
         for outcome in self.poster.post(batch, self.snapshot):
             self.count(outcome)
+            self.accepted += outcome.status == "accepted" and not ours and not isinstance(outcome.routed.event, TickEvent)
             for follow in outcome.follow:
-                event: TransferredEvent = decode(follow.raw, ROUTED_BYTES_MAX)  # type: ignore[assignment]
+                event: SpendingEvent = decode(follow.raw, ROUTED_BYTES_MAX)  # type: ignore[assignment]
                 following.append(Routed(event, follow.account_id, outcome.routed.offset, follow.raw))
         if following:
-            self.post(following)
+            self.post(following, ours=True)
 
     def enrol(self, events: Iterable[tuple[int, bytes, MemberEvent]]) -> list[tuple[int, bytes, Routable]]:
         """Who is who, and by that which accounts together are what a member has; the enrolments, which their accounts are told of."""
@@ -161,6 +163,8 @@ class Simulation:
         if isinstance(event, TransferEvent):
             giver, receiver = self.registry.transfer_of(event)
             return Routed(msgspec.structs.replace(event, toaccountid=receiver), giver, index, raw)
+        if isinstance(event, EnrolledEvent):
+            event = self.registry.known_as(event)
         member = Identity("member", event.data.member_id) if isinstance(event, EnrolledEvent) else event.data.member
         account = None if member is None else self.registry.account_at(member, occurred(event))
         return Routed(event, account, index, raw)
@@ -169,7 +173,6 @@ class Simulation:
         index = self.place_of_waiting.pop(outcome.routed.raw, 0) if outcome.waited else outcome.routed.offset
         if outcome.status == "waiting":
             self.place_of_waiting[outcome.routed.raw] = index
-        self.accepted += outcome.status == "accepted" and not isinstance(outcome.routed.event, TransferredEvent | TickEvent)
         self.duplicates += outcome.status == "duplicate"
         if outcome.problem is not None:
             self.reject(index, outcome.problem)

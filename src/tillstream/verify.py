@@ -7,22 +7,28 @@ with the posting of receipts. Then it is compared:
                    sum to more than its award (less is what a cap left of it, or a fault: telling them apart takes the program)
     Redis          every account's balance, against the ledger up to the offset that Redis says it has applied
     ClickHouse     every account's balance, against the ledger up to the offset that history has noted
+
+Lots and debt of accounts that together are what a member has are those of their sum; what has expired of them is compared as well
+(verify_groups.py).
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
 from tillstream.config import Config
-from tillstream.kernels.holdings import Units, settle
+from tillstream.kernels.holdings import Units, settle, sum_of
 from tillstream.schemas.ledger import Posting, decode_record, entries
 from tillstream.sinks.archive import balances
 from tillstream.sinks.redis import Redis
+from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.state import StateStore
 from tillstream.streams.recovery import read_ledger
 from tillstream.tls import kafka_settings
+from tillstream.verify_groups import Finding, Groups, add_posting, awaited, groups_of, wrongly_expired
 
 NOT_THE_RECEIPTS = frozenset({"expiry", "hold", "release", "adjustment"})
 """Kinds that a receipt's posting may hold and that are not among what it gave or took: they move points in time, or write them off."""
@@ -33,19 +39,11 @@ SHOWN_MAX = 20
 Balances = Counter[tuple[str, str]]
 
 
-class Finding(NamedTuple):
-    """One thing that does not hold."""
-
-    check: str
-    where: str
-    expected: int
-    found: int
-
-
 class LedgerSums:
-    """The ledger's own account of itself, entry by entry; a record that stands twice counts once."""
+    """The ledger's own account of itself, entry by entry; a record that stands twice counts once. Of accounts with `kin`, also by date."""
 
-    def __init__(self) -> None:
+    def __init__(self, kin: Collection[str] = ()) -> None:
+        self.kin: dict[str, Units] = {name: {} for name in kin}
         self.balances: Balances = Counter()
         self.postings: set[str] = set()
         self.entries = 0
@@ -66,6 +64,8 @@ class LedgerSums:
             self.entries += 1
             self.balances[entry.account_id or "", entry.unit] += entry.points
             points += entry.points if entry.kind not in NOT_THE_RECEIPTS else 0
+        if posting.account_id in self.kin:
+            add_posting(self.kin[posting.account_id], posting)
         self._check_awards(posting)
         if posting.kind == "sale":
             self.bought[posting.posting_id] = sum(posting.amount) + sum(posting.quantity_milli)
@@ -96,6 +96,8 @@ class Report(NamedTuple):
     accounts: int
     redis_accounts: int
     clickhouse_accounts: int | None
+    groups: int
+    groups_awaiting_tick: int
     findings: list[Finding]
 
     def as_json(self) -> dict[str, Any]:
@@ -105,21 +107,45 @@ class Report(NamedTuple):
 
 async def verify(config: Config, client: Redis, clickhouse: Client | None) -> Report:
     """Compares the whole system, also while it works; `clickhouse` None leaves history out."""
-    total = Tally()
-    for partition in range(config.partitions):
-        await verify_partition(config, StateStore(client), clickhouse, partition, total)
+    state, partitions = StateStore(client), range(config.partitions)
+    names = {name for partition in partitions async for name, _ in state.accounts(partition)}
+    total = Tally(await groups_of(RegistryStore(client), names))
+    for partition in partitions:
+        await verify_partition(config, state, clickhouse, partition, total)
+    waiting = {name for partition in partitions for name in await awaited(state, partition, total.as_of[partition])}
+    found = {root: list(total.of_group(group)) for root, group in total.groups.items()}
+    moving = {root for root, group in total.groups.items() if not (waiting.isdisjoint(group) and total.seen_alike(group))}
+    unsettled = {root for root in moving if found[root]}
+    total.findings += chain.from_iterable(findings for root, findings in found.items() if root not in unsettled)
     history = None if clickhouse is None else len(total.history_accounts)
-    return Report(total.postings, total.entries, len(total.accounts), total.redis_accounts, history, total.findings)
+    groups = len(total.groups), len(unsettled)
+    return Report(total.postings, total.entries, len(total.accounts), total.redis_accounts, history, *groups, total.findings)
 
 
 class Tally:
-    """What the partitions came to so far."""
+    """What the partitions came to so far; of accounts that have kin, what Redis and the ledger say they hold, and in which partition."""
 
-    def __init__(self) -> None:
+    def __init__(self, groups: Groups) -> None:
+        self.groups = groups
+        self.kin = {name for group in groups.values() for name in group}
+        self.redis: dict[str, Units] = {}
+        self.ledger: dict[str, Units] = {}
+        self.partition_of: dict[str, int] = {}
+        self.as_of: dict[int, str | None] = {}
         self.postings = self.entries = self.redis_accounts = 0
         self.accounts: set[str] = set()
         self.history_accounts: set[str] = set()
         self.findings: list[Finding] = []
+
+    def seen_alike(self, group: Sequence[str]) -> bool:
+        """Whether the partitions of a group have seen the same ticks; a tick reaches one after the other."""
+        return len({self.as_of.get(self.partition_of.get(name, -1)) for name in group}) == 1
+
+    def of_group(self, group: Sequence[str]) -> Iterator[Finding]:
+        """What does not hold of a group's sum."""
+        as_of = self.as_of[self.partition_of[group[0]]]
+        yield from wrongly_expired(group, self.ledger, as_of)
+        yield from uneven({" + ".join(group): sum_of(self.redis.get(name, {}) for name in group)}, as_of)
 
 
 async def verify_partition(config: Config, state: StateStore, clickhouse: Client | None, partition: int, total: Tally) -> None:
@@ -134,7 +160,7 @@ async def verify_partition(config: Config, state: StateStore, clickhouse: Client
     written = await state.history(partition)
     touched = touched_accounts(config, partition, before, standing.ledger)
     until, again = await state.accounts_at(partition, sorted(touched))  # (4)
-    at_redis, at_touched, at_history = LedgerSums(), LedgerSums(), LedgerSums()
+    at_redis, at_touched, at_history = LedgerSums(total.kin), LedgerSums(total.kin), LedgerSums()
     for message in read_ledger(kafka_settings(config), partition, 0):
         for sums, last in ((at_redis, standing.ledger), (at_touched, until), (at_history, written)):
             if (message.offset() or 0) <= last:
@@ -143,7 +169,11 @@ async def verify_partition(config: Config, state: StateStore, clickhouse: Client
     expected.update({key: points for key, points in at_redis.balances.items() if key[0] not in touched})
     held = {**held, **again}
     total.findings += at_redis.conservation()
-    total.findings += uneven(held, standing.as_of)
+    total.findings += uneven({name: units for name, units in held.items() if name not in total.kin}, standing.as_of)
+    total.as_of[partition] = standing.as_of
+    for name in total.kin & held.keys():
+        total.redis[name], total.partition_of[name] = held[name], partition
+        total.ledger[name] = (at_touched if name in touched else at_redis).kin[name]
     total.findings += differences("redis", expected, balances_of(held))
     if clickhouse is not None:
         there = balances(clickhouse, partition, written) if written >= 0 else iter(())

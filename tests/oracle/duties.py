@@ -1,5 +1,6 @@
 """What falls due by itself at midnight of a day, and what follows from any event: exchanges, tiers, and bonuses for them."""
 
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
 from typing import Any
@@ -32,8 +33,9 @@ def midnight(books: Books, account: Account, day: date) -> None:
         tiers.decide(account, program["tiers"], day)
     if ripe or lapsed or decided:  # A midnight at which nothing is due is no event.
         aftermath(books, account, moment, earns=decided)
-    if is_birthday(account, day) and any(rule.get("on") == "birthday" for rule in program["rules"]):  # 4.
-        bonus(books, account, Moment(moment.at, "birthday", "", f"birthday {day}"))
+    for person in sorted(account.enrolments):
+        if is_birthday(account, person, day) and any(rule.get("on") == "birthday" for rule in program["rules"]):  # 4.
+            bonus(books, account, Moment(moment.at, "birthday", "", f"birthday {day}", person=person))
     counts = period_counts(books, account, day)  # 5.
     if counts:
         bonus(books, account, Moment(moment.at, "period_end", "", f"period_end {day}", data={"counts": counts}))
@@ -50,7 +52,7 @@ def as_member(books: Books, account: Account, moment: Moment) -> Moment:
     program = in_force(books.programs, moment.day)
     if "tiers" in program:
         tiers.start(account, program["tiers"])
-    return Moment(moment.at, moment.trigger, moment.source, moment.origin, account.tier or "", moment.purchase, moment.data)
+    return replace(moment, tier=account.tier or "")
 
 
 def aftermath(books: Books, account: Account, moment: Moment, *, earns: bool) -> None:
@@ -66,9 +68,9 @@ def aftermath(books: Books, account: Account, moment: Moment, *, earns: bool) ->
         pass
 
 
-def is_birthday(account: Account, day: date) -> bool:
-    """By the latest enrolment before this midnight; 02-29 is the 28th in common years."""
-    text = account.enrolments[-1].get("birth_date") if account.enrolments else None
+def is_birthday(account: Account, person: str, day: date) -> bool:
+    """By the person's latest enrolment before this midnight; 02-29 is the 28th in common years."""
+    text = account.enrolments[person].get("birth_date")
     if text is None:
         return False
     born = date.fromisoformat(text)

@@ -61,7 +61,8 @@ def allowed(account: Account, rule: dict[str, Any], moment: Moment) -> bool:
     if "once" not in rule:
         return True
     first, last = period_of(moment.day, rule["once"])
-    return not any(grant.rule == rule["id"] and "once" in grant.terms and first <= grant.day <= last for grant in account.grants)
+    own = [grant for grant in account.grants if grant.person == moment.person]
+    return not any(grant.rule == rule["id"] and "once" in grant.terms and first <= grant.day <= last for grant in own)
 
 
 def grant(account: Account, program: Program, rule: dict[str, Any], moment: Moment, line_no: int | None, points: int) -> Grant:
@@ -72,6 +73,7 @@ def grant(account: Account, program: Program, rule: dict[str, Any], moment: Mome
         account.id, rule["id"], unit, moment.day, moment.source, moment.origin, line_no, points,
         expiry_of(program["units"][unit], moment.day), moment.day + timedelta(days=hold_days) if hold_days else None,
         terms=rule, qualifies=moment.trigger != "balance" and unit == qualifying_unit(program),
+        person=moment.person,
     )  # fmt: skip
     account.grants.append(given)
     if given.pending_until is None:

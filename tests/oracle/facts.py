@@ -16,6 +16,7 @@ class Grant:
     """Points that a rule gave to a line, or to an event; `pending_until` is the day on which their holding period ends.
 
     `terms` is the rule as it was then: only what it limits counts towards its limits. `qualifies`: tiers were counted in these points then.
+    `person` is who got it, where it is for a person and not for the account.
     """
 
     account: str
@@ -31,6 +32,7 @@ class Grant:
     taken: int = 0
     terms: dict[str, Any] = field(default_factory=dict)
     qualifies: bool = False
+    person: str = ""
 
     @property
     def left(self) -> int:
@@ -94,14 +96,17 @@ class Hold:
 
 @dataclass
 class Account:
-    """One account; `tier` is None until a program with tiers looked at it, `tier_last` the last day of the running window."""
+    """One account; `enrolments` has what each person said last, the latest person last.
+
+    `tier` is None until a program with tiers looked at it, `tier_last` the last day of the running window.
+    """
 
     id: str
     purchases: list[Purchase] = field(default_factory=list)
     grants: list[Grant] = field(default_factory=list)
     holds: dict[str, Hold] = field(default_factory=dict)
     holds_ended: set[str] = field(default_factory=set)
-    enrolments: list[Event] = field(default_factory=list)
+    enrolments: dict[str, Event] = field(default_factory=dict)
     units: dict[str, Holding] = field(default_factory=lambda: defaultdict(Holding))
     tier: str | None = None
     tier_last: date | None = None
@@ -115,7 +120,10 @@ class Account:
 
 @dataclass(frozen=True)
 class Moment:
-    """When and as what something is judged: local time, the trigger, whose event it is, and the tier that conditions see."""
+    """When and as what something is judged: local time, the trigger, whose event it is, and the tier that conditions see.
+
+    `person` is whose enrolment or birthday it is.
+    """
 
     at: datetime
     trigger: str
@@ -124,6 +132,7 @@ class Moment:
     tier: str = ""
     purchase: Purchase | None = None
     data: Event = field(default_factory=dict)
+    person: str = ""
 
     @property
     def day(self) -> date:

@@ -98,14 +98,19 @@ def sale_of(event: Event) -> tuple[str, str] | None:
 
 
 def identities(history: History) -> AccountOf:
-    """Whose event it is by the whole history's identities: each leads to the member that enrolled it last; unknown ones to themselves."""
+    """Whose event it is by the whole history's identities: each leads to the member that enrolled it last; unknown ones to themselves.
+
+    What is merged is one account in the end, whoever of it the event came from: to spending and expiry, accounts that are merged are one.
+    What a household's members do from their joining until their leaving is the household's, but for transfers, which are between them.
+    """
     known: dict[tuple[str, str], str] = {}
     for placed in history.registry:
         data = placed.event["data"]
         for identity in data.get("identities", []) + ([data["identity"]] if "identity" in data else []):
             known[identity["scheme"], identity["value"]] = data["member_id"]
+    in_the_end = merged(history.registry)
 
-    def account_of(event: Event) -> str | None:
+    def member_of(event: Event) -> str | None:
         if event["type"] == "member.enrolled":
             return str(event["data"]["member_id"])
         identity = event["data"].get("member")
@@ -114,4 +119,47 @@ def identities(history: History) -> AccountOf:
         scheme, value = identity["scheme"], identity["value"]
         return str(value) if scheme == "member" else known.get((scheme, value), f"{scheme}:{value}")
 
+    def account_of(event: Event) -> str | None:
+        member = member_of(event)
+        if member is None:
+            return None
+        known_then = [fact for fact in history.registry if fact.instant <= instant_of(event)]
+        person = root(member, merged(known_then))
+        household = None if event["type"] == "points.transfer" else household_of(person, known_then)
+        return household or root(person, in_the_end)
+
     return account_of
+
+
+def household_of(member: str, registry: list[Placed]) -> str | None:
+    """The household that a member said last to belong to."""
+    household = None
+    for placed in registry:
+        data = placed.event["data"]
+        says = placed.event["type"] == "member.household_changed" or data.get("household_id") is not None
+        if says and data.get("member_id") == member:
+            household = data["household_id"]
+    return household
+
+
+def person_of(event: Event, history: History) -> str:
+    """Who enrols: a member that is merged is the one into which it is."""
+    return root(event["data"]["member_id"], merged([fact for fact in history.registry if fact.instant <= instant_of(event)]))
+
+
+def merged(registry: list[Placed]) -> dict[str, str]:
+    """Who is merged into whom after these facts; a merge that closes a circle does not count."""
+    into: dict[str, str] = {}
+    for placed in registry:
+        data = placed.event["data"]
+        if placed.event["type"] == "member.unmerged" and into.get(data["from"]) == data["into"]:
+            del into[data["from"]]
+        if placed.event["type"] == "member.merged":
+            others = {name: target for name, target in into.items() if name != data["from"]}
+            if root(data["into"], others) != data["from"]:
+                into = others | {data["from"]: data["into"]}
+    return into
+
+
+def root(member: str, into: dict[str, str]) -> str:
+    return root(into[member], into) if member in into else member

@@ -10,7 +10,7 @@ from tests.reference import eligible
 
 
 def member_terms_hold(terms: dict[str, Any], account: Account, moment: Moment) -> bool:
-    enrolled = account.enrolments[-1] if account.enrolments else {}
+    enrolled = account.enrolments[moment.person or list(account.enrolments)[-1]] if account.enrolments else {}
     attributes = enrolled.get("attributes", {})
     checks: dict[str, Callable[[Any], bool]] = {
         "tier": lambda want: moment.tier in want,

@@ -10,7 +10,7 @@ from tests.oracle.calendar import DAY
 from tests.oracle.duties import aftermath, as_member, bonus, midnight
 from tests.oracle.earning import Books, earn_receipt
 from tests.oracle.facts import Account, Event, Moment, Program, Purchase, Refused
-from tests.oracle.history import AccountOf, History, Placed, arranged, identities, receipt_of, sale_of
+from tests.oracle.history import AccountOf, History, Placed, arranged, identities, person_of, receipt_of, sale_of
 from tests.oracle.returning import come_back
 from tests.oracle.spending import adjust, end_hold, hold, pay, redeem, transfer
 from tests.oracle.timetable import in_force, zone_of
@@ -57,7 +57,7 @@ class Run:
         self.rejected = dict(history.refused)
         self.returns: set[tuple[str, str]] = set()
         self.waiting = 0
-        self.members_enrolled: set[str] = set()
+        self.persons_enrolled: set[str] = set()
 
     def result(self) -> Outcome:
         by_day: dict[date, list[Placed]] = defaultdict(list)
@@ -140,10 +140,12 @@ class Run:
             if receiver is not None:
                 aftermath(self.books, receiver, moment, earns=False)
         elif kind == "member.enrolled":
-            account.enrolments.append(data)
-            if data["member_id"] not in self.members_enrolled:
-                self.members_enrolled.add(data["member_id"])
-                bonus(self.books, account, Moment(moment.at, "enrolled", event["source"], event["id"]))
+            person = person_of(event, self.history)
+            account.enrolments.pop(person, None)
+            account.enrolments[person] = data
+            if person not in self.persons_enrolled:
+                self.persons_enrolled.add(person)
+                bonus(self.books, account, Moment(moment.at, "enrolled", event["source"], event["id"], person=person))
         else:
             bonus(self.books, account, moment)
 
