@@ -8,7 +8,7 @@ Requests are sent on a clock (lane_tills.py), so what waits is counted. All of i
 
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -39,6 +39,13 @@ SERVED_MIN = 0.999
 """Of a step's requests so many have an answer, or it is beyond the knee as well."""
 
 
+class Size(NamedTuple):
+    """Of the installation: partitions, all worked on by one worker, and gateways."""
+
+    partitions: int
+    gateways: int
+
+
 class Step(Struct, frozen=True):
     """One point of the curve: all requests a second, the 99th and the middle latency by kind, and the part that was answered."""
 
@@ -59,7 +66,7 @@ class Step(Struct, frozen=True):
 
 
 def run(
-    rates: dict[str, float], seconds: float, runs: int, partitions: int, progress: Callable[[str], None], *, curve: bool
+    rates: dict[str, float], seconds: float, runs: int, size: Size, progress: Callable[[str], None], *, curve: bool
 ) -> tuple[Report, list[Step]]:
     """All of it; `rates` are requests a second by kind. The curve is empty unless it is asked for.
 
@@ -70,7 +77,7 @@ def run(
     costs: dict[str, dict[str, float]] = {}
     steps: list[Step] = []
     for number in range(runs):
-        with place(partitions) as here:
+        with place(*size) as here:
             here.run(Phase(scaled(rates, WARM_SHARE), WARM_S))
             found.append(here.run(Phase(rates, seconds)))
             shown = "  ".join(f"{kind} {found[-1].ms(kind, 99.0):.1f}" for kind in KINDS)
@@ -78,7 +85,7 @@ def run(
             if number == runs - 1:
                 costs = costs_us(here, rates)
                 steps = saturation(here, rates, progress) if curve else []
-    asked = {"rates": rates, "seconds": seconds, "runs": runs, "partitions": partitions}
+    asked = {"rates": rates, "seconds": seconds, "runs": runs, **size._asdict()}
     return report(asked, found, costs, steps), steps
 
 
