@@ -105,17 +105,18 @@ def run_transport(receipts: int, runs: int, as_json: bool, out: Path | None) -> 
 @click.option("--identify", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Members identified a second.")
 @click.option("--quote", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Baskets quoted a second.")
 @click.option("--partitions", type=click.IntRange(1, 64), default=1, show_default=True, help="Partitions; one worker works on all of them.")
-@click.option("--curve/--no-curve", default=True, show_default=True, help="Whether to raise the rates until the goals break.")
+@click.option("--gateways", type=click.IntRange(1, 2), default=1, show_default=True, help="Gateways, side by side.")
+@click.option("--curve/--no-curve", default=True, show_default=True, help="Whether to raise the rates until it only queues.")
 def run_lane(
     out: Path | None, svg: Path | None, as_json: bool, runs: int, seconds: float, receipts: float, identify: float, quote: float,
-    partitions: int, curve: bool,
+    partitions: int, gateways: int, curve: bool,
 ) -> None:  # fmt: skip
     """What a till waits for: identify, quote, and a receipt until its points, through a gateway, with all servers on this machine."""
     if svg is not None and not curve:
         raise click.UsageError("--picture draws the curve; leave out --no-curve")
     rates = {"identify": identify, "quote": quote, "receipt": receipts}
     try:
-        report, steps = lane.run(rates, seconds, runs, partitions, progress, curve=curve)
+        report, steps = lane.run(rates, seconds, runs, lane.Size(partitions, gateways), progress, curve=curve)
     except VoidRunError as void:
         raise click.ClickException(str(void)) from None
     if svg is not None:

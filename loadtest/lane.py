@@ -1,14 +1,14 @@
 """`lane`: what a till waits for, at a busy chain's rate: identify, quote, and a receipt until its points by line.
 
 In: rates, seconds, runs. Out: percentiles as medians of the runs, each on fresh servers; what each part of a request costs each server; and
-a saturation curve: the same mix at rising rates, until the latencies break the goals.
+a saturation curve: the same mix at rising rates, until it only queues.
 
 Requests are sent on a clock (lane_tills.py), so what waits is counted. All of it, the tills too, shares this machine.
 """
 
 from collections.abc import Callable
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -29,11 +29,21 @@ PUBLISHED_MS = (100.0, 250.0)
 WARM_S, WARM_SHARE = 4.0, 0.5
 COST_S = 6.0
 STEP_S = 8.0
-STEPS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0)
-"""Of the curve, in parts of the rate that the goals are for; it ends with the first step that breaks them."""
+STEPS = (0.25, 0.5, 0.75, 1.0, 1.1, 1.2, 1.3, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 6.0)
+"""Of the curve, in parts of the rate that the goals are for."""
+
+KNEE_MS = 250.0
+"""Beyond this the system only queues: the curve ends with the first step of which a 99th percentile is."""
 
 SERVED_MIN = 0.999
-"""A step in which more than this part of the requests had no answer is broken as well."""
+"""Of a step's requests so many have an answer, or it is beyond the knee as well."""
+
+
+class Size(NamedTuple):
+    """Of the installation: partitions, all worked on by one worker, and gateways."""
+
+    partitions: int
+    gateways: int
 
 
 class Step(Struct, frozen=True):
@@ -49,9 +59,14 @@ class Step(Struct, frozen=True):
         """Whether the goals are reached at this rate."""
         return self.answered >= SERVED_MIN and all(self.p99_ms[kind] <= most for kind, most in GOALS_MS.items())
 
+    @property
+    def queues(self) -> bool:
+        """Whether this rate is beyond the knee."""
+        return self.answered < SERVED_MIN or max(self.p99_ms.values()) > KNEE_MS
+
 
 def run(
-    rates: dict[str, float], seconds: float, runs: int, partitions: int, progress: Callable[[str], None], *, curve: bool
+    rates: dict[str, float], seconds: float, runs: int, size: Size, progress: Callable[[str], None], *, curve: bool
 ) -> tuple[Report, list[Step]]:
     """All of it; `rates` are requests a second by kind. The curve is empty unless it is asked for.
 
@@ -62,7 +77,7 @@ def run(
     costs: dict[str, dict[str, float]] = {}
     steps: list[Step] = []
     for number in range(runs):
-        with place(partitions) as here:
+        with place(*size) as here:
             here.run(Phase(scaled(rates, WARM_SHARE), WARM_S))
             found.append(here.run(Phase(rates, seconds)))
             shown = "  ".join(f"{kind} {found[-1].ms(kind, 99.0):.1f}" for kind in KINDS)
@@ -70,7 +85,7 @@ def run(
             if number == runs - 1:
                 costs = costs_us(here, rates)
                 steps = saturation(here, rates, progress) if curve else []
-    asked = {"rates": rates, "seconds": seconds, "runs": runs, "partitions": partitions}
+    asked = {"rates": rates, "seconds": seconds, "runs": runs, **size._asdict()}
     return report(asked, found, costs, steps), steps
 
 
@@ -89,12 +104,12 @@ def costs_us(here: Place, rates: dict[str, float]) -> dict[str, dict[str, float]
 
 
 def saturation(here: Place, rates: dict[str, float], progress: Callable[[str], None]) -> list[Step]:
-    """The mix at rising rates, up to the first that breaks the goals."""
+    """The mix at rising rates, up to the first that is beyond the knee."""
     steps: list[Step] = []
     for share in STEPS:
         steps.append(step_of(here.run(Phase(scaled(rates, share), STEP_S)), sum(rates.values()) * share))
         progress(f"{steps[-1].per_s:,.0f} requests/s: p99 ms {steps[-1].p99_ms}")
-        if not steps[-1].holds:
+        if steps[-1].queues:
             break
     return steps
 
@@ -124,7 +139,8 @@ def report(asked: dict[str, Any], runs: list[Measured], costs: dict[str, dict[st
         "cores_used": cores,
         "cpu_us_per_request": costs,
         "curve": steps,
-        "goals_hold_up_to_per_s": max((step.per_s for step in steps if step.holds), default=0.0),
+        "goals_hold_up_to_per_s": max((step.per_s for step in steps if step.holds), default=None),
+        "knee_per_s": max((step.per_s for step in steps if not step.queues), default=None),
         "published_average_ms": {"Eagle Eye": PUBLISHED_MS},
     }
     rows = [

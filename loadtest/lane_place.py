@@ -59,7 +59,7 @@ class Measured(NamedTuple):
 class Place:
     """The servers, by name, and the tills."""
 
-    def __init__(self, servers: dict[str, Server], tills: list["subprocess.Popen[str]"]) -> None:
+    def __init__(self, servers: dict[str, list[Server]], tills: list["subprocess.Popen[str]"]) -> None:
         self.servers = servers
         self.tills = tills
 
@@ -86,7 +86,7 @@ class Place:
 
     def cpu_s(self) -> dict[str, float]:
         """What each server has used so far, all its threads."""
-        return {name: cpu_of(server) for name, server in self.servers.items()}
+        return {name: sum(map(cpu_of, servers)) for name, servers in self.servers.items()}
 
 
 def cpu_of(server: Server) -> float:
@@ -130,8 +130,8 @@ def hear(process: "subprocess.Popen[str]") -> str:
 
 
 @contextmanager
-def place(partitions: int) -> Iterator[Place]:
-    """All of it, from nothing; ended by pid.
+def place(partitions: int, gateways: int) -> Iterator[Place]:
+    """All of it, from nothing; ended by pid. The processes of tills are shared among the gateways.
 
     Raises:
         VoidRunError: members were not enrolled in time.
@@ -145,12 +145,12 @@ def place(partitions: int) -> Iterator[Place]:
         )  # fmt: skip
         ensure_topics(config.kafka, config.partitions, 1)
         key, _ = create_key(config, "till", ["PL-*"], "lane", None, signed=False)
-        worker, gateway = WorkerProcess(config, "points"), GatewayProcess(config)
+        worker, doors = WorkerProcess(config, "points"), [GatewayProcess(config) for _ in range(gateways)]
         stack.enter_context(worker)
         enrol(config)
-        url = stack.enter_context(gateway)
-        tills = [stack.enter_context(tills_of(url, key, number)) for number in range(PROCESSES)]
-        yield Place({"gateway": gateway, "worker": worker, "redis": cache, "broker": broker}, tills)
+        urls = [stack.enter_context(gateway) for gateway in doors]
+        tills = [stack.enter_context(tills_of(urls[number % gateways], key, number)) for number in range(PROCESSES)]
+        yield Place({"gateway": [*doors], "worker": [worker], "redis": [cache], "broker": [broker]}, tills)
 
 
 @contextmanager

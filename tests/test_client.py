@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 
 from tests.gateway_harness import Place, gateway
-from tests.test_gateway import came_back, sale, void
+from tests.test_gateway import LINES, came_back, sale, void
 from tillstream.client import Away, Client, Queued, QueueFull, QueueUnusable, Refused
 from tillstream.client.patience import PATIENCE_S
 from tillstream.client.queue import REFUSED
@@ -338,9 +338,8 @@ def test_queue_that_is_full_takes_nothing_and_says_so(tmp_path: Path) -> None:
 def test_what_is_no_receipt_is_refused_before_it_waits(tmp_path: Path) -> None:
     async def posting() -> None:
         async with Client(NOBODY, queue=tmp_path) as till:
-            wrong = sale("n-1", "c-1")
-            wrong["data"]["lines"][1]["amount"] = -5
-            outcome = await till.post(wrong)
+            wrong = {**LINES[1], "amount": -5}
+            outcome = await till.post(sale("n-1", "c-1", lines=[LINES[0], wrong]))
             assert isinstance(outcome, Outcome)
             assert outcome.problem is not None
             assert outcome.problem.path == "$.data.lines[1].amount"

@@ -1,20 +1,28 @@
 """The load tests run, and what they print is well-formed. Tiny loads: nothing here is a measurement."""
 
+import asyncio
 import json
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
+from xml.etree import ElementTree
 
 import msgspec
 import pytest
 
 from loadtest.contender import Clock, Result
 from loadtest.kernel import Bench
+from loadtest.lane import Step
+from loadtest.lane_picture import picture
+from loadtest.lane_place import merged
+from loadtest.lane_tills import FIRST_NAME, Phase, Tills
 from loadtest.load import FIFTY_RULES, expected_points, fifty_rules, prepare
 from loadtest.member_kernel import MemberBench
 from loadtest.report import Goal, Report
+from tillstream.gateway.answers import Balance, Identified
 from tillstream.schemas import programs as program_schema
 from tillstream.schemas.events import SaleEvent, decode
 from tillstream.schemas.program_file import NOT_YET
@@ -147,4 +155,57 @@ def test_clock_counts_until_all_is_done() -> None:
 def test_report_missed_goal_is_not_ok() -> None:
     assert not Report("t", {}, {}, [Goal("g", 3.0, 2.9)], [], []).ok
     assert Report("t", {}, {}, [Goal("g", 3.0, 3.0)], [], []).ok
+    assert Report("t", {}, {}, [Goal("g", 3.0, 2.9, at_most=True)], [], []).ok
+    assert not Report("t", {}, {}, [Goal("g", 3.0, 3.1, at_most=True)], [], []).ok
     assert Result(10, 2.0, 1.0, 0.0, 1.0).rate == 5.0
+
+
+@pytest.mark.slow
+def test_lane_tiny_load_gives_percentiles_costs_and_a_picture(tmp_path: Path) -> None:
+    rates = ("--receipts", "20", "--identify", "20", "--quote", "20")
+    picture_path = tmp_path / "lane.svg"
+    report = report_of(loadtest("lane", "--runs", "1", "--seconds", "2", *rates, "--no-curve", "--json"))
+    assert report["figures"]["latency_ms"].keys() == {"identify", "quote", "receipt"}
+    assert report["figures"]["failed"] == 0
+    assert report["figures"]["requests"] > 50
+    assert all(goal["at_most"] for goal in report["goals"][:3])
+    assert report["figures"]["cpu_us_per_request"]["receipt"]["worker"] > 0
+    assert loadtest("lane", "--no-curve", "--picture", str(picture_path)).returncode == 2
+
+
+def test_lane_requests_come_when_they_are_due_and_waiting_counts() -> None:
+    tills = Tills(SlowClient(), seed=1)  # type: ignore[arg-type]
+    due = tills.prepare(Phase({"identify": 200.0, "quote": 0.0}, 0.5))
+    assert [request.at for request in due] == sorted(request.at for request in due)
+    assert 60 < len(due) < 150
+    assert all(0 <= request.at < 0.5 and request.kind == "identify" for request in due)
+    told = asyncio.run(tills.run(due, time.monotonic()))
+    latencies = merged([told, told], {}, 1.0)
+    assert latencies.latencies["identify"].total_count == 2 * len(due)
+    # One at a time, 20 ms each: the last of a hundred has waited for all before it.
+    assert latencies.ms("identify", 100) > len(due) * 20 - 500 > latencies.ms("identify", 1) * 10
+    assert told.failed == {}
+
+
+class SlowClient:
+    """Answers one request at a time, 20 ms each."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+
+    async def identify(self, scheme: str, value: str) -> Identified:
+        async with self.turn:
+            await asyncio.sleep(0.02)
+        return Identified(FIRST_NAME, None, "PLN", [Balance("points", 1, 1, None, 0, 0, [])])
+
+
+def test_lane_picture_has_every_step_of_every_kind() -> None:
+    kinds = ("identify", "quote", "receipt")
+    steps = [Step(per_s, dict.fromkeys(kinds, 1.0), dict.fromkeys(kinds, per_s / 10), 1.0) for per_s in (100.0, 200.0, 9_000.0)]
+    drawn = ElementTree.fromstring(picture(steps))
+    assert len(drawn.findall("{*}circle")) == 9
+    assert {text.text for text in drawn.findall("{*}text")} >= {"100", "200", "9,000", "quote p99", "Eagle Eye, average"}
+    heights = [float(circle.attrib["cy"]) for circle in drawn.findall("{*}circle")[:3]]
+    assert heights == sorted(heights, reverse=True)
+    assert [step.holds for step in steps] == [True, False, False]
+    assert [step.queues for step in steps] == [False, False, True]
