@@ -359,7 +359,7 @@ def test_words_say_where_the_ledger_has_something_else() -> None:
     simulation.run(raw_of(event) for event in HISTORY)
     simulation.poster = Posters(Timetable([parse_program(PROGRAM.replace("points = 1,", "points = 2,"))]))
     note = explanations_of(simulation, "r2")[0].note or ""
-    assert note.startswith("the ledger has 25 points by rule base, which these terms do not explain; 2 earlier events of the account were judged by")
+    assert note.startswith("the ledger has 25 points by rule base, which these terms do not explain; 2 earlier events of the account were")
 
 
 def test_words_of_points_that_are_held_first_say_how_long() -> None:
