@@ -71,7 +71,9 @@ def connect(url: str, answer_s: float | None = None, ca: str = "") -> Redis:
         options["ssl_ca_certs"] = ca
     if url.startswith((CLUSTER_SCHEME, SECURE_CLUSTER_SCHEME)):
         return RedisCluster.from_url(url.replace("+cluster", "", 1), **options)
-    client: Any = Multiplexed.from_url(url, connection_class=SecureConnection if secure else Connection, **options)
+    client: Any = Multiplexed.from_url(url, **options)
+    # An option would lose against the class that redis-py takes from a rediss:// URL.
+    client.connection_pool.connection_class = SecureConnection if secure else Connection
     if answer_s is not None:
         client.answer_s, client.attempts = answer_s, 2
     return client
