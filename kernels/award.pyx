@@ -257,17 +257,19 @@ cdef class Awards:
         if not 0 <= first <= first + n <= self.receipts_n:
             raise IndexError(first)
         self.take_fragments(fragments)
+        self.bodies.n = 0  # Until all is there.
         free(self.bodies.at)
         free(self.bodies.totals)
         self.bodies.at = <Py_ssize_t*> calloc(n + 1, sizeof(Py_ssize_t))
         self.bodies.totals = <int64_t*> calloc(n * self.units_n + 1, sizeof(int64_t))
         if self.bodies.at == NULL or self.bodies.totals == NULL:
             raise MemoryError
-        self.bodies.first, self.bodies.n, self.bodies.text.size = first, n, 0
+        self.bodies.text.size = 0
         with nogil:
             for i in range(n):
                 self.write_entries(first + i, &self.bodies.totals[i * self.units_n])
                 self.bodies.at[i + 1] = self.bodies.text.size
+        self.bodies.first, self.bodies.n = first, n
 
     cdef int take_fragments(self, list fragments) except -1:
         """Finds the bytes of the fragments, once for all receipts that have the same."""
@@ -275,6 +277,7 @@ cdef class Awards:
         cdef bytes before, behind
         if fragments is self.fragments_of:
             return 0
+        self.fragments_of = None
         free(self.fragments)
         self.fragments = <Fragment*> calloc(len(fragments) + 1, sizeof(Fragment))
         if self.fragments == NULL:
