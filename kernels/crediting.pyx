@@ -36,7 +36,7 @@ def credit_plain(list sales, awards, terms_of, bytes behind_day, list units, sna
             day = sale.day
             terms = terms_of(day)
             day_bytes, fragments = terms.text.encode(), terms.fragments
-            awards.write(sale.place, last_of_day(sales, i, day) + 1 - sale.place, fragments)
+            awards.write(sale.place, sales[i + days_run(sales, i) - 1].place + 1 - sale.place, fragments)
         key = sale.key
         if key in postings or key in waiting or status[sale.place] or terms.expired(snapshot.as_of):
             outcomes.extend(judge(sale))
@@ -56,11 +56,12 @@ def credit_plain(list sales, awards, terms_of, bytes behind_day, list units, sna
     return outcomes
 
 
-cdef Py_ssize_t last_of_day(list sales, Py_ssize_t i, day):
-    """The place of the last sale of the run of one day that begins at `i`."""
-    while i + 1 < len(sales) and sales[i + 1].day is day:
-        i += 1
-    return sales[i].place
+cpdef Py_ssize_t days_run(list sales, Py_ssize_t i) except -1:
+    """How many sales from `i` on are of the same day as the first of them."""
+    cdef Py_ssize_t end = i + 1
+    while end < len(sales) and sales[end].day is sales[i].day:
+        end += 1
+    return end - i
 
 
 def credit(snapshot, str account_id, points, dict expiries):
@@ -100,8 +101,8 @@ cdef dict holdings_of(dict accounts, str account_id):
     return <dict> found
 
 
-cdef bint fits(dict holdings, list points):
-    """Whether the balances stay within 64 bits, also with all that is pending and held."""
+cpdef bint fits(dict holdings, points) except -1:
+    """Whether balances stay within 64 bits, with `points` by unit on top, and all that is pending and held."""
     for unit, earned in points:
         holding = holdings.get(unit)
         if holding is not None:

@@ -5,14 +5,10 @@ under them. Out: an outcome each; the snapshot moves along. A sale from which mo
 MemberPoster's and begins anew: until a sale is certain to be kept, nothing that others see has moved.
 """
 
-from tillstream.kernels.crediting import credit
+from tillstream.kernels.crediting import credit, days_run, fits
 from tillstream.kernels.routed import Outcome
-from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.tiers import counter_of, next_levels, rise
 from tillstream.kernels.writing import behind_entries, member_text
-from tillstream.schemas.fields import INT64_MAX
-
-cdef object BALANCE_MAX = INT64_MAX
 
 
 def credit_members(list sales, list members, awards, run, poster, snapshot, long as_of, judge):
@@ -51,7 +47,7 @@ def credit_members(list sales, list members, awards, run, poster, snapshot, long
         sums = awards.sums(place)
         moved = mover.gives(sums)
         holdings = snapshot.units(account_id)
-        if moved.pending or not fits(holdings, moved.units) or overspends(moved.budgets, named, left) or exchanges(wanted, holdings, moved.units):
+        if moved.pending or not fits(holdings, moved.units.items()) or overspends(moved.budgets, named, left) or exchanges(wanted, holdings, moved.units):
             outcomes.extend(judge(sale))
             continue
         mover.sold(member, ordinal, watched.total(place), watched.counts(place), sums)
@@ -78,27 +74,6 @@ def credit_members(list sales, list members, awards, run, poster, snapshot, long
         # As Outcome(...) would do it, without the call of a Python function.
         outcomes.append(tuple.__new__(Outcome, (sale, "accepted", (record,), None, False, ())))
     return outcomes
-
-
-cdef Py_ssize_t days_run(list sales, Py_ssize_t place):
-    """How many sales from `place` on are of the same day."""
-    cdef Py_ssize_t end = place + 1
-    while end < len(sales) and sales[end].day is sales[place].day:
-        end += 1
-    return end - place
-
-
-cdef bint fits(dict holdings, dict more):
-    """Whether the balances stay within 64 bits, also with all that is pending and held."""
-    for unit, points in more.items():
-        holding = holdings.get(unit)
-        if holding is None:
-            continue
-        if holding.pending or holding.holds:
-            points = points + max(0, pending_points(holding) + held_points(holding))
-        if holding.balance + points > BALANCE_MAX:
-            return False
-    return True
 
 
 cdef bint overspends(list budgets, dict named, left):

@@ -287,6 +287,16 @@ def test_sale_whose_rules_together_give_more_than_fits_is_refused_either_way() -
     assert [outcome.status for outcome in fast] == ["refused"]
 
 
+def test_members_sale_whose_rules_together_give_more_than_fits_is_refused_either_way() -> None:
+    rule = '[[rules]]\nid="%s"\nonce="year"\naward={fixed=5000000000000000000}\n'
+    text = '[program]\nid="big"\ncurrency="PLN"\ntime_zone="UTC"\n[units.points]\n' + rule % "a" + rule % "b"
+    family = Posters(Timetable([parse_program(text)]))
+    raw = with_account(next(fixed_size(1, seed=2, lines=1)), "m1")
+    fast = family.post([sale for sale in scanner_of(family).scan([raw], [0]) if sale is not None], Snapshot())
+    assert said(fast) == said(family.post([Routed(decode(raw), "m1", 0, raw)], Snapshot()))  # type: ignore[arg-type]
+    assert [outcome.status for outcome in fast] == ["refused"]
+
+
 def test_batch_that_is_judged_again_says_the_same(poster: Poster) -> None:
     """As after a writer that was fenced: what was scanned and awarded stands, the state is read anew."""
     raws = [with_account(orjson.dumps(event), "m1") for event in receipts(200, 5)]
