@@ -19,13 +19,12 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 KeyId = Annotated[str, Meta(pattern="^[0-9a-f]{16}$", max_length=16)]
 
 
-class Created(Struct, frozen=True, kw_only=True):
-    """A key.
+class Key(Struct, frozen=True, kw_only=True):
+    """What a key is.
 
     Attributes:
         stores: whose receipts a key of scope `till` may post; empty for the others.
         signed: whether requests come signed by the secret instead of bringing it.
-        kept: what the secret is checked by: its SHA-256; of a signed key the secret itself, encrypted (gateway/vault.py).
     """
 
     key_id: KeyId
@@ -35,19 +34,17 @@ class Created(Struct, frozen=True, kw_only=True):
     signed: bool = False
     created_at: Instant
     expires_at: Instant | None = None
+
+
+class Created(Key, frozen=True, kw_only=True):
+    """A key; `kept` is what its secret is checked by: its SHA-256; of a signed key the secret itself, encrypted (gateway/vault.py)."""
+
     kept: str
 
 
-class Revoked(Struct, frozen=True, kw_only=True):
+class Revoked(Key, frozen=True, kw_only=True):
     """A key that is good for nothing any more: what it was, without what its secret was checked by."""
 
-    key_id: KeyId
-    name: Label
-    scope: Scope
-    stores: list[Identifier] = []
-    signed: bool = False
-    created_at: Instant
-    expires_at: Instant | None = None
     revoked_at: Instant
 
 
@@ -73,8 +70,7 @@ _decoder = msgspec.json.Decoder(CreatedRecord | RevokedRecord)
 
 def revoked(key: Created, moment: datetime) -> Revoked:
     """The key as it stands once it is revoked."""
-    kept = {name: getattr(key, name) for name in Revoked.__struct_fields__ if name != "revoked_at"}
-    return Revoked(**kept, revoked_at=moment)
+    return Revoked(**{name: getattr(key, name) for name in Key.__struct_fields__}, revoked_at=moment)
 
 
 def encode_key(data: Created | Revoked) -> bytes:
