@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import pytest
+from msgspec.structs import replace
 
-from tests.pipeline_harness import IDENTITY_KEY, PARTITIONS, PROGRAM, SESSION_MS, Stage, stage
+from tests.pipeline_harness import IDENTITY_KEY, PARTITIONS, PROGRAM, SESSION_MS, Stage, prepared, stage
 from tillstream.config import Config
+from tillstream.embedded.broker import Broker
+from tillstream.embedded.redis import Redis
 from tillstream.embedded.system import System
 from tillstream.installation import GatewayProcess, WorkerProcess
 from tillstream.streams.topics import ensure_topics
@@ -68,6 +71,24 @@ def place(folder: Path) -> Iterator[Place]:
             yield Place(here, worker, gateway)
         finally:
             gateway.stop()
+
+
+class Servers:
+    """A broker, a Redis and a gateway that a test may stop, hang or kill one by one; no worker. `settings` are the gateway's own."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.broker, self.redis = Broker(folder / "broker"), Redis(folder / "redis")
+        self.broker.start()
+        self.redis.start()
+        self.stage = prepared(folder, self.broker.address, self.redis, transactions=False)
+        self.config = replace(self.stage.config, **settings)
+        self.gateway = GatewayProcess(self.config, folder / "gateway")
+        self.gateway.start()
+
+    def stop(self) -> None:
+        self.stage.looking.close()
+        for server in (self.gateway, self.redis, self.broker):
+            server.stop()
 
 
 @contextmanager

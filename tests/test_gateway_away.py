@@ -9,12 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gateway_harness import Place, Said, ask
-from tests.pipeline_harness import prepared
+from tests.gateway_harness import Place, Said, Servers, ask
 from tests.test_gateway import sale
-from tillstream.embedded.broker import Broker
-from tillstream.embedded.redis import Redis
-from tillstream.installation import GatewayProcess, WorkerProcess
+from tillstream.installation import WorkerProcess
 
 QUICK_S = 1.4
 """A second, and what a machine shared with others takes on top."""
@@ -24,30 +21,17 @@ CLICK = {"name": "page_view", "params": {"visitor_id": "v", "session_id": "s", "
 BASKET = {name: value for name, value in sale("x", "c-1")["data"].items() if name != "receipt_id"}
 
 
-class Servers:
-    """A broker, a Redis and a gateway; no worker."""
-
-    def __init__(self, folder: Path) -> None:
-        self.broker, self.redis = Broker(folder / "broker"), Redis(folder / "redis")
-        self.broker.start()
-        self.redis.start()
-        self.stage = prepared(folder, self.broker.address, self.redis, transactions=False)
-        self.gateway = GatewayProcess(self.stage.config, folder / "gateway")
-        self.gateway.start()
+class Till(Servers):
+    """With what a till sends, and how long it waited for its answer."""
 
     def post(self, path: str, body: object) -> tuple[Said, float]:
         began = time.monotonic()
         return ask(self.gateway.address, "POST", path, body, {"Prefer": "wait=100"}), time.monotonic() - began
 
-    def stop(self) -> None:
-        self.stage.looking.close()
-        for server in (self.gateway, self.redis, self.broker):
-            server.stop()
-
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    there = Servers(tmp_path)
+def servers(tmp_path: Path) -> Iterator[Till]:
+    there = Till(tmp_path)
     try:
         yield there
     finally:
@@ -60,7 +44,7 @@ def is_away(said: Said, seconds: float, what: str) -> bool:
     )
 
 
-def test_kafka_gone_is_told_at_once_and_what_only_reads_goes_on(servers: Servers) -> None:
+def test_kafka_gone_is_told_at_once_and_what_only_reads_goes_on(servers: Till) -> None:
     assert servers.post("/v1/receipts", sale("k-1", "c-1"))[0].status == 202
     servers.broker.kill()
     assert is_away(*servers.post("/v1/receipts", sale("k-2", "c-1")), "Kafka")
@@ -74,7 +58,7 @@ def test_kafka_gone_is_told_at_once_and_what_only_reads_goes_on(servers: Servers
     assert ask(servers.gateway.address, "GET", "/healthz").status == 200
 
 
-def test_redis_gone_or_hanging_is_told_at_once_and_receipts_are_kept(servers: Servers) -> None:
+def test_redis_gone_or_hanging_is_told_at_once_and_receipts_are_kept(servers: Till) -> None:
     assert servers.post("/v1/identify", IDENTIFY)[0].status == 200
     os.kill(servers.redis.pid, signal.SIGSTOP)
     for path, body in (("/v1/identify", IDENTIFY), ("/v1/quote", BASKET)):
@@ -103,7 +87,7 @@ def test_redis_gone_or_hanging_is_told_at_once_and_receipts_are_kept(servers: Se
         worker.stop()
 
 
-def test_gateway_told_to_stop_answers_who_waits_and_ends(servers: Servers) -> None:
+def test_gateway_told_to_stop_answers_who_waits_and_ends(servers: Till) -> None:
     with ThreadPoolExecutor(1) as thread:
         waiting = thread.submit(ask, servers.gateway.address, "POST", "/v1/receipts", sale("s-1", "c-1"), {"Prefer": "wait=2000"})
         time.sleep(0.5)

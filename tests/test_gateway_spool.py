@@ -9,13 +9,9 @@ from typing import Any
 
 import orjson
 import pytest
-from msgspec.structs import replace
 
-from tests.gateway_harness import Said, ask
-from tests.pipeline_harness import prepared
+from tests.gateway_harness import Said, Servers, ask
 from tests.test_gateway import sale
-from tillstream.embedded.broker import Broker
-from tillstream.embedded.redis import Redis
 from tillstream.gateway.segments import SUFFIX
 from tillstream.installation import GatewayProcess
 from tillstream.streams.topics import RECEIPTS
@@ -28,18 +24,12 @@ CARD = "2901234567890"
 LATER = "2199-01-01T00:00:00Z"
 
 
-class Servers:
-    """A broker that can hang, a Redis and a gateway with a spool; no worker."""
+class Spooling(Servers):
+    """With a spool, and a broker that can hang."""
 
     def __init__(self, folder: Path, bytes_max: int = 1_000_000) -> None:
-        self.broker, self.redis = Broker(folder / "broker"), Redis(folder / "redis")
-        self.broker.start()
-        self.redis.start()
-        self.stage = prepared(folder, self.broker.address, self.redis, transactions=False)
         self.spool = folder / "spool"
-        self.config = replace(self.stage.config, spool_folder=str(self.spool), spool_bytes_max=bytes_max)
-        self.gateway = GatewayProcess(self.config, folder / "gateway")
-        self.gateway.start()
+        super().__init__(folder, spool_folder=str(self.spool), spool_bytes_max=bytes_max)
 
     def post(self, path: str, body: Any) -> Said:
         return ask(self.gateway.address, "POST", path, body, {"Prefer": "wait=50"})
@@ -75,14 +65,12 @@ class Servers:
 
     def stop(self) -> None:
         self.go_on()
-        self.stage.looking.close()
-        for server in (self.gateway, self.redis, self.broker):
-            server.stop()
+        super().stop()
 
 
 @pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Servers]:
-    there = Servers(tmp_path)
+def servers(tmp_path: Path) -> Iterator[Spooling]:
+    there = Spooling(tmp_path)
     try:
         yield there
     finally:
@@ -93,7 +81,7 @@ def spooled(said: Said) -> bool:
     return (said.status, said.body.get("outcome")) == (202, "spooled") and said.headers["location"] == said.body["status"]
 
 
-def test_receipts_go_to_disk_while_kafka_hangs_and_in_order_into_kafka_afterwards(servers: Servers) -> None:
+def test_receipts_go_to_disk_while_kafka_hangs_and_in_order_into_kafka_afterwards(servers: Spooling) -> None:
     assert servers.receipt("r-0").body["outcome"] == "pending"
     servers.hang()
     began = time.monotonic()
@@ -116,7 +104,7 @@ def test_receipts_go_to_disk_while_kafka_hangs_and_in_order_into_kafka_afterward
     assert not list(servers.spool.glob(f"*{SUFFIX}"))
 
 
-def test_gateway_killed_while_kafka_is_away_keeps_what_it_said_it_keeps(servers: Servers) -> None:
+def test_gateway_killed_while_kafka_is_away_keeps_what_it_said_it_keeps(servers: Spooling) -> None:
     servers.hang()
     told = [f"r-{number}" for number in range(10)]
     for name in told:
@@ -129,7 +117,7 @@ def test_gateway_killed_while_kafka_is_away_keeps_what_it_said_it_keeps(servers:
 
 
 def test_full_spool_refuses_and_a_second_gateway_is_refused_the_folder(tmp_path: Path) -> None:
-    servers = Servers(tmp_path, bytes_max=3_000)
+    servers = Spooling(tmp_path, bytes_max=3_000)
     try:
         second = GatewayProcess(servers.config, tmp_path / "second")
         with pytest.raises(Exception, match=r"spool_folder: .* another process has this spool"):
