@@ -3,7 +3,7 @@
 # Every function declines, by False, what it does not know for certain to be lawful. Python ends its bytes with a zero, which no function
 # passes, so none looks for the end.
 
-from libc.string cimport memcmp, memmove, memset
+from libc.string cimport memcmp, memset
 
 
 cdef struct Cursor:
