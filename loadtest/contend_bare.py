@@ -2,7 +2,8 @@
 
 from confluent_kafka import Consumer, KafkaException
 
-from loadtest.contender import Clock, Task, read_task, spare_the_collector
+from loadtest.contender import Clock, Task, read_task
+from tillstream.collector import spare_the_collector
 from tillstream.installation import SESSION_MS
 from tillstream.schemas.events import decode
 from tillstream.streams.topics import TRANSACTIONS

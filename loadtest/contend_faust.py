@@ -12,8 +12,9 @@ from typing import Any
 import faust
 import redis.asyncio
 
-from loadtest.contender import Clock, Task, read_task, spare_the_collector
+from loadtest.contender import Clock, Task, read_task
 from loadtest.per_event import PerEvent, check, fill
+from tillstream.collector import spare_the_collector
 from tillstream.installation import SESSION_MS
 from tillstream.streams.topics import LEDGER, TRANSACTIONS
 

@@ -9,8 +9,9 @@ import tempfile
 import redis
 from quixstreams import Application, message_context
 
-from loadtest.contender import Clock, Task, read_task, spare_the_collector
+from loadtest.contender import Clock, Task, read_task
 from loadtest.per_event import PerEvent, check, fill
+from tillstream.collector import spare_the_collector
 from tillstream.installation import SESSION_MS
 from tillstream.sinks.writer import PRODUCER
 from tillstream.streams.topics import LEDGER, TRANSACTIONS

@@ -5,7 +5,6 @@ from the first record that reaches the contender's code to the last one applied:
 """
 
 import argparse
-import gc
 import resource
 import subprocess
 import sys
@@ -19,9 +18,6 @@ from msgspec import Struct
 KIB_PER_MIB = 1024
 STATUS = Path("/proc/self/status")
 SCHEDULED = Path("/proc/self/schedstat")
-
-COLLECT_EVERY = 200_000
-"""Allocations between two collections of cycles, as in tillstream's worker."""
 
 CONTENDER_S_MAX = 600.0
 """Longer than the slowest peer needs for its share, joining included; then it is stopped by its own pid."""
@@ -88,13 +84,6 @@ class Clock:
     def report(self) -> None:
         """Prints the result."""
         print(msgspec.json.encode(self.result).decode(), flush=True)
-
-
-def spare_the_collector() -> None:
-    """What tillstream's worker does for itself is done for everyone: nothing here makes cycles, and looking for them costs."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_EVERY, 50, 100)
 
 
 def marks() -> tuple[float, float, float]:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from loadtest.contender import VoidRunError, spare_the_collector
+from loadtest.contender import VoidRunError
 from loadtest.load import KERNEL_BATCH, PROGRAM, Prepared, prepare, program
 from loadtest.member_kernel import MemberBench
 from loadtest.numpy_award import NumpyAward
 from loadtest.report import Goal, Report, TableOf
 from tests import reference
+from tillstream.collector import spare_the_collector
 from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.routed import Routed

@@ -20,9 +20,9 @@ import uvloop
 from hdrh.histogram import HdrHistogram
 from msgspec import Struct
 
-from loadtest.contender import spare_the_collector
 from loadtest.load import LINES
 from tillstream.client import Away, Client, Queued, Refused
+from tillstream.collector import spare_the_collector
 from tillstream.gateway.answers import Identified, Outcome, Quoted
 from tillstream.sources.generated import card_number, fixed_size
 
