@@ -35,7 +35,7 @@ LATER = "2199-01-01T00:00:00Z"
 BURST = 30
 RATES = f"till=20/{BURST} read=1/3"
 
-CARD, PHONE, EMAIL = "2901234567890", "+48 601 234 567", "jan.kowalski@example.org"
+CARD, PHONE, EMAIL = "2901234567890", "+48 601 234 567", "somebody@example.org"
 """Personal values that are sent in every way, and must be in no log."""
 
 

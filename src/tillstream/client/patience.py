@@ -25,7 +25,7 @@ DOUBLED_MAX = 30
 
 def pause_s(failures: int, retry_after_s: float, chance: float) -> float:
     """The pause after so many failures in a row, 1 or more: full jitter, from 0 to FIRST·2^(failures-1) and at most MAX, behind what the
-    gateway asked for; `chance` is from 0 to 1. (M. Brooker, Exponential Backoff And Jitter, AWS Architecture Blog, 2015.)
+    gateway asked for; `chance` is from 0 to 1. ("Exponential Backoff And Jitter", AWS Architecture Blog, 2015.)
 
     >>> pause_s(1, 0.0, 0.5), pause_s(3, 0.0, 1.0), pause_s(99, 0.0, 1.0), pause_s(1, 2.0, 1.0)
     (0.025, 0.2, 30.0, 2.05)
