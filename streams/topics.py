@@ -12,6 +12,8 @@
     keys          key id                  keys for the gateway; compacted           1
     audit         key id                  who changed members, keys and programs    1
     clickstream   visitor id              page views and the like, kept for days    `partitions`
+    outcomes      decision id             decisions on offers, what became of them  1: a model has one learner
+    triggers      account id              offers to be put to members now           `partitions`
 """
 
 from collections.abc import Mapping
@@ -33,6 +35,8 @@ DEADLETTER = "deadletter"
 KEYS = "keys"
 AUDIT = "audit"
 CLICKSTREAM = "clickstream"
+OUTCOMES = "outcomes"
+TRIGGERS = "triggers"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -49,6 +53,9 @@ COMPACTED = {"cleanup.policy": "compact"}
 
 CLICKS_KEPT = {"retention.ms": "604800000"}
 """Seven days: what a visitor looked at matters for hours, and an outage of whoever reads it is over by then."""
+
+TRIGGERS_KEPT = {"retention.ms": "2592000000"}
+"""Thirty days: longer than any channel tries to deliver; what was decided stays in `outcomes`."""
 
 MEMBERS_COMPACTED = COMPACTED | {"max.compaction.lag.ms": "86400000"}
 """What a member event said in clear, and what an erasure forgets, is gone in a day; else brokers let it stand until a segment is full."""
@@ -77,6 +84,8 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(KEYS, 1, COMPACTED),
         TopicSpec(AUDIT, 1, KEPT),
         TopicSpec(CLICKSTREAM, partitions, CLICKS_KEPT),
+        TopicSpec(OUTCOMES, 1, KEPT),
+        TopicSpec(TRIGGERS, partitions, TRIGGERS_KEPT),
     ]
 
 
