@@ -58,7 +58,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"(test_\w+\.py)::(test_\w+)")
-ROOMS = "schemas|kernels|sinks|sources|streams|gateway|src|tests|docs|programs"
+ROOMS = "schemas|kernels|models|sinks|sources|streams|gateway|src|tests|docs|programs"
 PATH = re.compile(rf"(?<![\w/`.])((?:{ROOMS})/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
 
 BASE = """
@@ -270,7 +270,8 @@ def test_dead_letter_codes_are_all_in_the_runbook() -> None:
 def modules() -> list[str]:
     """All but what runs when it is imported, and what would load chDB into this process."""
     found = {module.name for module in pkgutil.walk_packages(tillstream.__path__, "tillstream.")}
-    for room in ("schemas", "kernels", "streams", "sinks", "sources", "gateway"):  # an editable install keeps them outside of the path
+    # An editable install keeps them outside of the path.
+    for room in ("schemas", "kernels", "models", "streams", "sinks", "sources", "gateway"):
         found |= {module.name for module in pkgutil.walk_packages([str(ROOT / room)], f"tillstream.{room}.")}
     return [name for name in sorted(found) if not name.endswith("__main__") and ".chdb_" not in name]
 
