@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import count
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,12 @@ def sku_of(category: str) -> str:
     return "sku of " + category.replace("/", "-")
 
 
+NUMBERS = count()
+
+
 def page(name: str, at: datetime, *categories: str, **data: Any) -> ClickEvent:
     items = [{"item_id": sku_of(category), "item_category": category} for category in categories]
-    return decode_click(raw_of(click(name, items=items, **data) | {"time": at.isoformat()}))
+    return decode_click(raw_of(click(name, items=items, **data) | {"id": f"c-{next(NUMBERS)}", "time": at.isoformat()}))
 
 
 def visited(pages: Iterable[ClickEvent], visits: Visits | None = None) -> Visits:
@@ -114,6 +118,11 @@ def test_visits_one_half_life_later_count_half() -> None:
     assert features(visits, None, CHEESE, NOON - DAY)["goods_views_4h"] == 1.0
 
 
+def test_visits_same_page_again_counts_once() -> None:
+    one = page("view_item", NOON, "dairy/cheese")
+    assert visited([one, one]) == visited([one])
+
+
 def test_visits_cart_emptied_again_counts_nothing_and_never_less() -> None:
     put, taken = page("add_to_cart", NOON, "dairy/cheese"), page("remove_from_cart", NOON, "dairy/cheese")
     assert features(visited([put, taken]), None, CHEESE, NOON)["goods_carts_4h"] == 0.0
@@ -135,7 +144,8 @@ def test_visits_goods_by_sku_must_be_of_the_category_too() -> None:
 
 def test_visits_new_session_begins_at_its_first_page_and_a_late_page_of_the_old_one_leaves_it() -> None:
     old, new = page("page_view", NOON, session_id="a"), page("page_view", NOON + DAY, session_id="b")
-    visits = visited([old, new, old, page("page_view", NOON + DAY + timedelta(minutes=5), session_id="b")])
+    late = page("page_view", NOON, session_id="a")
+    visits = visited([old, new, late, page("page_view", NOON + DAY + timedelta(minutes=5), session_id="b")])
     found = features(visits, None, CHEESE, NOON + DAY + timedelta(minutes=6))
     assert (found["session_pages"], found["session_minutes"]) == (2.0, 6.0)
 

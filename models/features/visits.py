@@ -5,6 +5,8 @@ visitor is stands in it as a *link*: the identity that a page claimed last, or e
 A page that claims somebody else begins anew: what one person looked at is never another's. A late page of somebody before does not count.
 """
 
+from hashlib import blake2b
+
 import msgspec
 from msgspec import Struct, structs
 
@@ -40,6 +42,9 @@ CATEGORIES_MAX = 24
 SKUS_MAX = 24
 """As `CATEGORIES_MAX`."""
 
+RECENT_MAX = 32
+"""Events by which repeats are told: a browser that had no answer sends its batch again."""
+
 COUNTED = {
     PageViewEvent: (VIEWS, 1.0),
     ViewItemEvent: (VIEWS, 1.0),
@@ -71,7 +76,10 @@ class Looked(Struct, frozen=True, array_like=True, gc=False):
 
 
 class Visits(Struct, frozen=True, array_like=True, gc=False):
-    """A visitor's state behind the latest event; `session_from_ms` and `pages` are of the visit that goes on."""
+    """A visitor's state behind the latest event; `session_from_ms` and `pages` are of the visit that goes on.
+
+    `recent` are the latest events, by 64 bits of a hash.
+    """
 
     at_ms: int
     session_id: str
@@ -81,6 +89,7 @@ class Visits(Struct, frozen=True, array_like=True, gc=False):
     total: Fading | None = None
     categories: dict[str, Fading] = {}
     skus: dict[str, Looked] = {}
+    recent: tuple[int, ...] = ()
 
 
 decode_visits = msgspec.msgpack.Decoder(Visits).decode
@@ -88,7 +97,10 @@ encode_visits = msgspec.msgpack.Encoder().encode
 
 
 def seen(visits: Visits | None, click: ClickEvent, at_ms: int) -> Visits:
-    """The state behind a page view that happened at `at_ms`."""
+    """The state behind a page view that happened at `at_ms`; the same state where it was among the latest already."""
+    mark = mark_of(click)
+    if visits is not None and mark in visits.recent:
+        return visits
     claim = click.data.member
     if visits is not None and claim is not None and visits.link is not None and visits.link.identity not in {None, claim}:
         if at_ms < visits.link.at_ms:
@@ -96,7 +108,13 @@ def seen(visits: Visits | None, click: ClickEvent, at_ms: int) -> Visits:
         visits = None
     if visits is None:
         visits = Visits(at_ms, click.data.session_id, at_ms, 0)
+    visits = structs.replace(visits, recent=(*visits.recent, mark)[-RECENT_MAX:])
     return counted(in_session(linked(visits, click, at_ms), click.data.session_id, at_ms), click, at_ms)
+
+
+def mark_of(click: ClickEvent) -> int:
+    """By what an event is told from others: 64 bits of a hash of its source and id."""
+    return int.from_bytes(blake2b(f"{click.source}\0{click.id}".encode(), digest_size=8).digest())
 
 
 def linked(visits: Visits, click: ClickEvent, at_ms: int) -> Visits:
@@ -165,4 +183,4 @@ def of_goods(visits: Visits, goods: Goods, at_ms: int) -> tuple[float, ...]:
 
 def unobserved(visits: Visits) -> Visits:
     """The state of somebody who does not want to be observed: whose visit it is, and nothing of what was done."""
-    return Visits(visits.at_ms, visits.session_id, visits.at_ms, 0, visits.link)
+    return Visits(visits.at_ms, visits.session_id, visits.at_ms, 0, visits.link, recent=visits.recent)
