@@ -13,7 +13,7 @@ from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import FeatureStore
-from tillstream.sinks.history import History
+from tillstream.sinks.history_offers import OfferHistory
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
@@ -158,7 +158,7 @@ class HistoryRuntime(Runtime):
         client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse, self.settings.clickhouse_ca)
         await asyncio.to_thread(migrate, client)
         turn = asyncio.Lock()
-        self.history = HistoryAgent(History(client, self.settings.history_rows), self.state, turn)
+        self.history = HistoryAgent(OfferHistory(client, self.settings.history_rows), self.state, turn)
         self.recall = Recall(Archive(client), self.identify, turn)
 
     async def note_written(self, partitions: list[int]) -> None:
