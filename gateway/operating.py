@@ -2,12 +2,11 @@
 
 import asyncio
 
-from redis.exceptions import RedisClusterException, RedisError
-
 from tillstream.gateway.answers import Health, Readiness
 from tillstream.gateway.metrics import CONTENT_TYPE
 from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.runtime import Gateway
+from tillstream.sinks.redis import REDIS_AWAY
 
 LOOK_S = 0.5
 
@@ -32,7 +31,7 @@ async def redis_answers(gateway: Gateway) -> bool:
     try:
         async with asyncio.timeout(LOOK_S):
             await gateway.redis.ping()
-    except (RedisError, RedisClusterException, OSError, TimeoutError):
+    except REDIS_AWAY:
         return False
     return True
 
