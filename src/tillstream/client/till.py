@@ -106,14 +106,14 @@ class Client:
         """Waits until no receipt is left in the queue; False: not within so many seconds."""
         return self.queue is None or await self.queue.drained(seconds)
 
-    async def identify(self, scheme: Scheme, value: str) -> Identified:
-        """Who shows a card, phone, ...: name, tier, balances.
+    async def identify(self, scheme: Scheme, value: str, *, with_snapshot: bool = False) -> Identified:
+        """Who shows a card, phone, ...: name, tier, balances; with a `snapshot` to quote by while Redis does not answer.
 
         Raises:
             Away: nobody answered within `patience_s`. Here and below:
             Refused: the body is wrong, or the key is not for this.
         """
-        body = _encode({"identity": Identity(scheme, value)})
+        body = _encode({"identity": Identity(scheme, value), "with_snapshot": with_snapshot})
         return _identified.decode(await self._ask("POST", "/v1/identify", body))
 
     async def quote(self, basket: QuoteBody | Mapping[str, Any] | bytes) -> Quoted:
