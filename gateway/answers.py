@@ -156,10 +156,15 @@ class Health(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """Whether requests can be answered now, and what each server behind says; `spooled` receipts wait on disk for Kafka."""
+    """Whether requests can be answered now, and what each server behind says; `spooled` receipts wait on disk for Kafka.
+
+    `worker`: one that gives points was alive within the last ten seconds. Without, receipts are kept and answered 202, and everything
+    else is as ever, so it does not count for `ready`.
+    """
 
     ready: bool
     redis: bool
     kafka: bool
     replies: bool
+    worker: bool
     spooled: int
