@@ -16,7 +16,7 @@ from tillstream.gateway.origins import Origins, guarded
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.problems import PROBLEM_JSON, Problem, Refusal, named, problem, unavailable
 from tillstream.gateway.runtime import Gateway
-from tillstream.gateway.security import secured
+from tillstream.gateway.security import Size, secured
 from tillstream.sinks.redis import REDIS_AWAY
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -33,9 +33,11 @@ CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "un
 log = logging.getLogger("tillstream.gateway")
 
 
-def middlewares(gateway: Gateway, scopes: Mapping[str, RouteScope], origins: Origins) -> list[Middleware]:
-    """Outermost first; `scopes` by the route's name."""
-    tells, secures = audited(gateway.events, scopes), secured(gateway.security, scopes)
+def middlewares(
+    gateway: Gateway, scopes: Mapping[str, RouteScope], sizes: Mapping[str, Size], origins: Origins
+) -> list[Middleware]:
+    """Outermost first; `scopes` and `sizes` by the route's name."""
+    tells, secures = audited(gateway.events, scopes), secured(gateway.security, scopes, sizes)
     return [identified, measured(gateway.metrics), tells, with_problems, guarded(origins), secures]
 
 

@@ -55,6 +55,14 @@ async def post_batch(call: Call) -> Answer:
     return Answer(Outcomes(outcomes))
 
 
+def batch_size(body: bytes) -> int:
+    """How many receipts a batch has, each of which counts as a request; 1 of what is none."""
+    try:
+        return len(_batch.decode(body).events)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 1
+
+
 def parsed(body: bytes, to: str, key: Created | None) -> Composed | Malformed:
     """The event of one body, or what is wrong with it."""
     try:

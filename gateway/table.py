@@ -7,7 +7,7 @@ from tillstream.gateway.identify import identify
 from tillstream.gateway.operating import healthz, metrics, readyz
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.quoting import quote
-from tillstream.gateway.receipts import get_outcome, get_receipt, post_batch, post_receipt
+from tillstream.gateway.receipts import batch_size, get_outcome, get_receipt, post_batch, post_receipt
 from tillstream.gateway.routes import Parameter, Route
 from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
 from tillstream.gateway.writes import Handler, registers, sends
@@ -41,6 +41,7 @@ ROUTES = (
     Route(
         method="POST", path="/v1/receipts/batch", name="post_receipts", scope="till", takes=bodies.BatchBody, answers={200: Outcomes},
         summary="Receipts of a till that was offline, each with its own outcome.", handler=post_batch, parameters=(PREFER,), patient=True,
+        size=batch_size,
     ),
     Route(
         method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt,

@@ -95,7 +95,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_tls_cert: str = ""
     gateway_tls_key: str = ""
     gateway_auth: bool = True
-    gateway_rates: str = "till=50/200 read=50/200 clicks=500/2000 campaigns=10/50 members=20/100 admin=20/100"
+    gateway_rates: str = "till=50/500 read=50/200 clicks=500/2000 campaigns=10/50 members=20/100 admin=20/100"
     gateway_replay_window_s: Count = 300
     gateway_snapshot_s_max: CountOrNone = 86_400
     spool_folder: str = ""
