@@ -13,11 +13,9 @@ from rich.table import Table
 
 from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.demo import run_demo
-from tillstream.histories import Faults, named
 from tillstream.installation import Installation, environment_of, gateway_of
 from tillstream.kernels.wording import explanation_words
 from tillstream.schemas.explanations import Explanation
-from tillstream.sending import Sender
 
 DEMO_PROGRAM = Path(__file__).with_name("demo.toml")
 SHOWN_ACCOUNTS = 20
@@ -183,19 +181,3 @@ def wait_for_interrupt(installation: Installation | None = None) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def replay_history(
-    config: Config, history: str, receipts: int | None, rate: float | None, faults: Faults, *, quiet: bool
-) -> dict[str, Any]:
-    """Sends a history to Kafka with a progress bar."""
-    from tillstream.servers import check_kafka
-
-    source = named(history, receipts, faults)
-    check_kafka(config)
-    sender = Sender(config)
-    with Progress(*columns(), console=Console(stderr=True), disable=quiet) as progress:
-        enrolled = sender.send(source.enrolments)
-        task = progress.add_task("sending", total=receipts)
-        sent = sender.send(source.receipts, rate, lambda count: progress.update(task, completed=count))
-    return {"enrolments": enrolled, "events": sent, "acknowledged": sender.acknowledged}
