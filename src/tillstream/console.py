@@ -71,6 +71,7 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
     """What the demo did, in one table and a few sentences."""
     table = Table("what", "figure", show_edge=False, box=None)
     history, burst, latency = figures["history"], figures["burst"], figures["latency_ms"]
+    sold = figures["at_a_till"]
     for name, value in (
         ("events sent", figures["events"]),
         ("of these", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures["faults"].items())),
@@ -83,6 +84,7 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
         ("burst", f"{burst['events']:,} events in {burst['seconds']} s, ClickHouse included: {burst['events_per_second']:,} events/s"),
         ("till to points, at 200 events/s", f"p50 {latency['paced']['p50']} ms, p99 {latency['paced']['p99']} ms"),
         ("till to points, in the burst", f"p50 {latency['burst']['p50']} ms, p99 {latency['burst']['p99']} ms"),
+        ("one sale at a till, over HTTP", "none" if sold is None else told_at_a_till(sold)),
         ("memory of the workers, at most", ", ".join(f"{role} {mib} MiB" for role, mib in figures["workers_peak_mib"].items())),
         ("the whole demo", f"{figures['seconds']} s, starting and verifying included"),
     ):
@@ -95,6 +97,12 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
             out.print(f"  +{line['points']}  {line['why']}")
     show_report(figures["verify"], out)
     out.print("\nwhere to look next: tillstream demo --keep, docs/analyst.md for SQL, ARCHITECTURE.md for how it works")
+
+
+def told_at_a_till(sold: dict[str, Any]) -> str:
+    """One sale through a gateway, in a sentence."""
+    waits = f"identified in {sold['identify_ms']} ms, quoted in {sold['quote_ms']} ms, sold in {sold['receipt_ms']} ms"
+    return f"{sold['who']}: {waits}: {sold['points']} points on {sold['lines']} lines"
 
 
 def show_report(report: dict[str, Any], out: Console | None = None) -> None:
