@@ -109,6 +109,6 @@ async def known(call: Call, key: str, member: str | None) -> Answer:
     """
     reply = await kept(call.gateway, key, member)
     if reply is None:
-        detail = "no worker has taken it: it was never sent, is on its way, or is older than receipts are kept at hand"
+        detail = "no worker has taken it: it was never sent, or is on its way"
         raise Refusal(problem(404, "not_found", detail))
     return Answer(await outcome_of(call.gateway, reply, str(call.request.rel_url)))

@@ -44,7 +44,7 @@ ROUTES = (
         size=batch_size,
     ),
     Route(
-        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt,
+        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt, patient=True,
         summary="What became of a receipt; the slashes in its id are written %2F.",
         parameters=(
             Parameter("source", "Who issued it, as `tills/PL-0001`.", required=True),
@@ -53,7 +53,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/outcomes/{key}", name="get_outcome", scope="look", answers={200: Outcome}, handler=get_outcome,
-        summary="What became of any other event, by its natural key.",
+        summary="What became of any other event, by its natural key.", patient=True,
         parameters=(Parameter("member", "Of a member event: the member."),),
     ),
     event("/v1/holds", "hold", "Sets points aside for one purchase.", bodies.HoldBody, sends("points.hold"), "till"),
