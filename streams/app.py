@@ -92,6 +92,7 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
     @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
     async def publish_stats() -> None:
         await runtime.publish_stats()
+        await runtime.tell_alive()
 
     @app.timer(interval=FOLLOW_EVERY_S)  # type: ignore[untyped-decorator]
     async def follow_programs() -> None:

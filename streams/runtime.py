@@ -30,7 +30,7 @@ from tillstream.streams.rebuild import claim_all, restore_budgets, restore_direc
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.regard import Regard
-from tillstream.streams.stats import Stats
+from tillstream.streams.stats import Stats, tell_alive
 from tillstream.streams.topics import LEDGER
 from tillstream.streams.window import Window
 
@@ -141,6 +141,11 @@ class PointsRuntime(Runtime):
         """Lets operators and `demo` see how far this worker is."""
         if self.started:
             await self.stats.publish(self.redis, self.worker)
+
+    async def tell_alive(self) -> None:
+        """Lets gateways see that somebody gives points."""
+        if self.started:
+            await tell_alive(self.redis)
 
     async def stop(self) -> None:
         if self.started:
