@@ -5,6 +5,7 @@
     members ─ enrol ─► Redis     ▲    │            └► Redis                   │
                                  │    └──────────────────── history ─► ClickHouse
                                  └─ recall ◄─ recall (topic): sales that Redis has let go
+    vouchers ─ vouchers ─► Redis
 """
 
 import os
@@ -22,13 +23,13 @@ from mode import CrashingSupervisor
 from tillstream.streams.accrue import Fetched
 from tillstream.streams.programs import FOLLOW_EVERY_S
 from tillstream.streams.runtime import HistoryRuntime, PointsRuntime, WorkerSettings
-from tillstream.streams.topics import LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS
+from tillstream.streams.topics import LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS, VOUCHERS
 from tillstream.streams.transport import Transport
 
-ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue"), "history": ("history", "recall")}
+ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue", "vouchers"), "history": ("history", "recall")}
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
 
-IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "history": 2, "recall": 1}
+IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1, "history": 2, "recall": 1}
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
@@ -71,7 +72,8 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
         await runtime.start()
         offsets = {tp: await runtime.recover(tp.partition) for tp in assigned if tp.topic == TRANSACTIONS}
         enrolled = await runtime.directory.members_offset()
-        return offsets | {tp: (-1 if enrolled is None else enrolled) + 1 for tp in assigned if tp.topic == MEMBERS}
+        offsets |= {tp: (-1 if enrolled is None else enrolled) + 1 for tp in assigned if tp.topic == MEMBERS}
+        return offsets | {tp: await runtime.vouchers.recover() for tp in assigned if tp.topic == VOUCHERS}
 
     transport.assignment_hooks.append(recover)
 
@@ -109,6 +111,11 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
         async for batch in stream:
             membership = transport.consumer.consumer_group_metadata(batch)
             await runtime.accrue.post(Fetched(batch.partition, batch.messages, membership))
+
+    @app.agent(app.topic(VOUCHERS), name="vouchers", concurrency=IN_PROGRESS["vouchers"])
+    async def vouchers(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.vouchers.take(batch.messages)
 
 
 def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -> None:
