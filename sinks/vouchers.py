@@ -60,7 +60,7 @@ class VoucherStore:
         pipeline.hmget(META, "offset", "whole")
         pipeline.hget(CODES, digest)
         meta, raw = await pipeline.execute()
-        voucher = None if raw is None else _voucher.decode(raw)
+        voucher = None if raw is None else read_voucher(raw)
         terms = await self.client.hget(BATCHES, "" if voucher is None else voucher.batch)
         return Shown(voucher, None if terms is None else _batch.decode(terms), read_view(meta))
 
@@ -68,7 +68,7 @@ class VoucherStore:
         """Some codes with their batches, and further batches by name."""
         wanted = list(dict.fromkeys(digests))
         values = await self.client.hmget(CODES, wanted) if wanted else []
-        codes = {digest: _voucher.decode(raw) for digest, raw in present(wanted, values)}
+        codes = {digest: read_voucher(raw) for digest, raw in present(wanted, values)}
         names = list(dict.fromkeys([*batches, *(voucher.batch for voucher in codes.values())]))
         terms = await self.client.hmget(BATCHES, names) if names else []
         return Vouchers(codes, {name: _batch.decode(raw) for name, raw in present(names, terms)})
@@ -81,7 +81,7 @@ class VoucherStore:
         """All codes; one that changes meanwhile is given as it was before or after."""
         seen: Any
         async for seen in self.client.hscan_iter(CODES, count=SCAN_COUNT):
-            yield _voucher.decode(seen[1])
+            yield read_voucher(seen[1])
 
     async def apply(self, vouchers: Vouchers, before: int, after: int) -> None:
         """Writes what changed in `vouchers` and moves the view from offset `before` to `after`, both or neither.
@@ -99,6 +99,11 @@ class VoucherStore:
     async def note_whole(self, offset: int) -> None:
         """Notes that all up to `offset`, the end of the topic, is there; nothing where the view stands elsewhere meanwhile."""
         await self.client.fcall("tillstream_whole_vouchers", 1, META, offset)
+
+
+def read_voucher(raw: bytes) -> Voucher:
+    """What Redis holds of a code."""
+    return _voucher.decode(raw)
 
 
 def read_view(meta: Sequence[bytes | None]) -> View:

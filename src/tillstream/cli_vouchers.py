@@ -11,11 +11,13 @@ import click
 
 from tillstream.commands import JSON, fail, print_json
 from tillstream.config import load_config
+from tillstream.schemas.events import YEARS
 from tillstream.schemas.offers import Worth
 from tillstream.sources.ingest.currencies import minor_digits
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SERIES = click.option("--series", metavar="S", required=True, help="What they are for; letters, digits, dots, hyphens.")
+LAST = datetime(YEARS.stop, 1, 1)
 DAY = click.DateTime(["%Y-%m-%d"])
 
 
@@ -50,9 +52,11 @@ def generate(
     listed = None if member_file is None else count_members(member_file)
     if (count or listed) is None or count not in {None, listed or count}:
         fail("--count: say how many, or give --member-file; with both, as many as it lists", 2)
-    ends = (expires + timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
+    ends = (min(expires, LAST) + timedelta(days=1)).replace(tzinfo=zone).astimezone(UTC)
     if ends <= datetime.now(UTC):
         fail(f"--expires {expires:%Y-%m-%d}: is past; give a later day", 2)
+    if ends.year not in YEARS:
+        fail(f"--expires {expires:%Y-%m-%d}: is too late; give a day before the end of {YEARS.stop - 1}", 2)
     order = Order(
         series, batch, count or listed or 0, parse_worth(worth), worth, expires.date(), ends,
         None if begins is None else begins.replace(tzinfo=zone).astimezone(UTC), member_file,
@@ -71,8 +75,10 @@ def generate(
 @JSON
 def print_codes(codes: Path, symbol: str, out: Path, as_json: bool) -> None:
     """Draws the codes of a file, for a printer: sheets of A4, or a picture for each."""
-    from tillstream.voucher_sheets import print_vouchers
-
+    try:
+        from tillstream.voucher_sheets import print_vouchers
+    except ImportError as error:
+        fail(f"printing needs {error.name}: pip install 'tillstream[vouchers]'", 2)
     result = print_vouchers(codes, symbol, out)
     if as_json:
         print_json(result)

@@ -2,7 +2,7 @@
 
 A picture is rectangles and lines of text, in millimetres from the upper left corner, so that both formats draw the same. What a scanner
 reads is the code without hyphens: a QR code of level M (ISO/IEC 18004, by segno), 21 modules wide, or Code 128 (ISO/IEC 15417, by
-python-barcode).
+ReportLab, which draws the PDF as well; python-barcode 0.16 loses a leading 99).
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import segno
-from barcode import Code128
+from reportlab.graphics.barcode.code128 import Code128
 from reportlab.lib.units import mm
 from reportlab.pdfgen.canvas import Canvas
 
@@ -103,9 +103,22 @@ def qr_boxes(text: str) -> tuple[list[Box], float, float]:
 
 def bar_boxes(text: str) -> tuple[list[Box], float, float]:
     """A Code 128's bars, with its quiet zone; its width and height."""
-    (modules,) = Code128(text).build()
+    modules = bars(text)
     boxes = [Box(x, FONT_MM, width, BAR_HEIGHT_MM) for x, width in runs(modules, BAR_MODULE_MM, BAR_QUIET)]
     return boxes, (len(modules) + 2 * BAR_QUIET) * BAR_MODULE_MM, BAR_HEIGHT_MM + FONT_MM
+
+
+def bars(text: str) -> str:
+    """The modules of a Code 128, black as 1.
+
+    >>> bars("K7QM")[:11], len(bars("K7QM"))
+    ('11010010000', 79)
+    """
+    drawn = Code128(text)
+    for step in (drawn.validate, drawn.encode, drawn.decompose):
+        step()
+    # A letter a run: capitals are bars, A is one module wide, B two.
+    return "".join("01"[run.isupper()] * (ord(run.upper()) - ord("A") + 1) for run in drawn.decomposed)
 
 
 def runs(modules: str, module_mm: float, quiet: int) -> Iterator[tuple[float, float]]:
