@@ -1,4 +1,4 @@
-"""A voucher's code: 15 symbols of chance and one that tells mistakes, as `K7QM-2D9X-04TZ-WA5C`; 75 bits, so that nobody guesses one.
+"""A voucher's code: 15 symbols of chance and one that tells mistakes, as `K7QM-2D9X-04TZ-WA5P`; 75 bits, so that nobody guesses one.
 
 The alphabet is Crockford's base 32 (https://www.crockford.com/base32.html): no I, L, O, U; read back without regard to case, I and L are 1,
 O is 0, hyphens and blanks are passed over.
@@ -40,7 +40,7 @@ def code_of(chance: bytes) -> str:
     """The code, ungrouped, of `CHANCE_SYMBOLS` random bytes, of each of which five bits count.
 
     >>> code_of(bytes(15)), code_of(bytes(range(15)))
-    ('0000000000000000', '0123456789ABCDE8')
+    ('0000000000000000', '0123456789ABCDE4')
     """
     check, twice = 0, TIMES_TWO
     for byte in chance:
@@ -51,8 +51,8 @@ def code_of(chance: bytes) -> str:
 def grouped(code: str) -> str:
     """The code as people read it.
 
-    >>> grouped("0123456789ABCDE8")
-    '0123-4567-89AB-CDE8'
+    >>> grouped("0123456789ABCDE4")
+    '0123-4567-89AB-CDE4'
     """
     return "-".join(code[first : first + GROUP_SYMBOLS] for first in range(0, SYMBOLS, GROUP_SYMBOLS))
 
@@ -63,8 +63,8 @@ def parsed(text: str) -> str:
     Raises:
         WrongCode: it is none.
 
-    >>> parsed(" o123-4567 89ab-cde8")
-    '0123456789ABCDE8'
+    >>> parsed(" o123-4567 89ab-cde4")
+    '0123456789ABCDE4'
     """
     symbols = [symbol for symbol in text.upper() if symbol != "-" and not symbol.isspace()]
     strange = next((symbol for symbol in symbols if symbol not in READ), None)

@@ -32,7 +32,7 @@ class Order(NamedTuple):
 
     series: str
     batch: str
-    count: int
+    codes: int
     worth: Worth
     worth_text: str
     expires: date
@@ -84,7 +84,7 @@ def rows(order: Order, owners: list[str]) -> Iterator[tuple[str, ...]]:
 
 def owners_of(order: Order) -> Iterator[str]:
     """Whose each code is."""
-    return repeat("", order.count) if order.member_file is None else members_in(order.member_file)
+    return repeat("", order.codes) if order.member_file is None else members_in(order.member_file)
 
 
 def members_in(path: Path) -> Iterator[str]:

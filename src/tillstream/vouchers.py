@@ -111,8 +111,8 @@ def fingerprint_in(order: Order, path: Path, key: bytes, progress: Progress) -> 
         codes += 1
         if codes % 100_000 == 0:
             progress("read", codes)
-    if codes != order.count:
-        raise UsageError(f"{path}: has {codes} codes, this batch is to have {order.count}; give another --out")
+    if codes != order.codes:
+        raise UsageError(f"{path}: has {codes} codes, this batch is to have {order.codes}; give another --out")
     return hashed.hexdigest(), codes
 
 
