@@ -71,13 +71,25 @@ class Buckets:
         rate = self.rates.get(scope)
         if rate is None:
             return 0.0
-        tokens, before = self.left.pop(key_id, (float(rate.burst), now))
-        tokens = min(float(rate.burst), tokens + (now - before) * rate.per_s)
+        tokens = self._tokens(key_id, rate, now)
         taken = tokens >= tokens_n
-        self.left[key_id] = (tokens - tokens_n if taken else tokens, now)
+        self._put(key_id, tokens - tokens_n if taken else tokens, now)
+        return 0.0 if taken else (tokens_n - tokens) / rate.per_s
+
+    def charge(self, key_id: str, scope: Scope, tokens: int, now: float) -> None:
+        """Takes more tokens for a request that was answered, also beyond what is there: at most a bucket's worth is owed."""
+        rate = self.rates.get(scope)
+        if rate is not None:
+            self._put(key_id, max(-float(rate.burst), self._tokens(key_id, rate, now) - tokens), now)
+
+    def _tokens(self, key_id: str, rate: Rate, now: float) -> float:
+        tokens, before = self.left.pop(key_id, (float(rate.burst), now))
+        return min(float(rate.burst), tokens + (now - before) * rate.per_s)
+
+    def _put(self, key_id: str, tokens: float, now: float) -> None:
+        self.left[key_id] = (tokens, now)
         if len(self.left) > BUCKETS_MAX:
             self.left.popitem(last=False)
-        return 0.0 if taken else (tokens_n - tokens) / rate.per_s
 
 
 def is_too_deep(raw: bytes, depth_max: int = DEPTH_MAX) -> bool:

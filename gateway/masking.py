@@ -29,6 +29,8 @@ LOOKS_PERSONAL = re.compile(
     r"""
     [^\s@"'<>=,;:(\[{]+ (?: @ | %40 ) [^\s@"'<>,;)\]}]+   # an e-mail address, also in a URL
     | ts_[0-9a-f]{16}_\w+                              # a key
+    | (?<![\w-]) [0-9A-TV-Z]{4} (?: - [0-9A-TV-Z]{4} ){3} (?![\w-])   # a voucher's code
+    | (?-i: (?<!\w) (?=[0-9]*[A-Z]) [0-9A-TV-Z]{16} (?!\w) )   # the same without hyphens
     | (?<![\w]) \+? \d (?: (?: [\s().-]|%20 )? \d ){8,}      # nine digits and more, in groups or not: a card, a phone
     """,
     re.VERBOSE | re.IGNORECASE,

@@ -27,6 +27,7 @@ from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
 from tillstream.sinks.statement import Statements
+from tillstream.sinks.vouchers import VoucherStore
 from tillstream.streams.programs import FOLLOW_EVERY_S, Programs
 
 ANSWER_S = 0.4
@@ -76,6 +77,7 @@ class Gateway:
         self.programs = Programs(self.kafka, seed)
         self.redis = connect(settings.redis, ANSWER_S, settings.redis_ca)
         self.state, self.registry, self.replies = StateStore(self.redis), RegistryStore(self.redis), Replies(self.redis)
+        self.vouchers = VoucherStore(self.redis)
         self.inbox = Inbox(self.redis)
         self.events = KafkaEvents(self.kafka)
         self.clicks = Lane(self.events, CLICK_BYTES_WAITING_MAX)

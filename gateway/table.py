@@ -10,6 +10,8 @@ from tillstream.gateway.quoting import quote
 from tillstream.gateway.receipts import batch_size, get_outcome, get_receipt, post_batch, post_receipt
 from tillstream.gateway.routes import Parameter, Route
 from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
+from tillstream.gateway.voucher_forms import CheckVoucherBody, RedeemVoucherBody, ReleaseVoucherBody, ReserveVoucherBody, VoucherTold
+from tillstream.gateway.vouchers import check_voucher, redeem_voucher, release_voucher, reserve_voucher
 from tillstream.gateway.writes import Handler, registers, sends
 
 PREFER = Parameter("Prefer", "`wait=<ms>`: how long to wait for the worker, milliseconds; past it the answer is 202.", place="header")
@@ -25,6 +27,15 @@ def event(path: str, name: str, summary: str, takes: object, handler: Handler, s
     return Route(
         method="POST", path=path, name=name, summary=summary, handler=handler, answers=SENT, scope=scope, takes=takes,
         parameters=parameters, patient=True,
+    )  # fmt: skip
+
+
+def voucher(path: str, name: str, summary: str, takes: object, handler: Handler) -> Route:
+    """An endpoint that does something with a voucher, and waits for what becomes of it."""
+    answers = {200: VoucherTold, 202: VoucherTold}
+    return Route(
+        method="POST", path=path, name=name, summary=summary, handler=handler, answers=answers, scope="till", takes=takes,
+        parameters=(PREFER,), patient=True,
     )  # fmt: skip
 
 
@@ -98,6 +109,13 @@ ROUTES = (
             Parameter("cursor", "`next` of the page before."),
         ),
     ),
+    Route(
+        method="POST", path="/v1/vouchers/check", name="check_voucher", scope="till", takes=CheckVoucherBody, answers={200: VoucherTold},
+        summary="Whether a voucher can be used, and what it is worth. Changes nothing.", handler=check_voucher,
+    ),
+    voucher("/v1/vouchers/reserve", "reserve_voucher", "Keeps a voucher for one purchase.", ReserveVoucherBody, reserve_voucher),
+    voucher("/v1/vouchers/redeem", "redeem_voucher", "Uses a voucher up.", RedeemVoucherBody, redeem_voucher),
+    voucher("/v1/vouchers/release", "release_voucher", "Gives a voucher back.", ReleaseVoucherBody, release_voucher),
     Route(
         method="POST", path="/v1/events", name="post_events", scope="clicks", takes=bodies.ClicksBody, answers={202: Taken},
         summary="Page views and the like, in GA4's shape; as `text/plain` too, as beacons send them.", handler=post_clicks,

@@ -15,6 +15,7 @@ from tillstream.schemas.keys import CreatedRecord, RevokedRecord
 from tillstream.schemas.ledger import PostedRecord, RefusedRecord, WaitingRecord
 from tillstream.schemas.programs import Program
 from tillstream.schemas.publishing import PublishedRecord
+from tillstream.schemas.vouchers import VoucherEvent
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -27,6 +28,7 @@ ACTIVITY = "activity"
 RECORDS: tuple[type[msgspec.Struct], ...] = (
     *get_args(Event),
     *get_args(ClickEvent),
+    *get_args(VoucherEvent),
     *(PostedRecord, WaitingRecord, RefusedRecord, DeadLetterRecord, PublishedRecord, CreatedRecord, RevokedRecord, ActionRecord),
 )
 

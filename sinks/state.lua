@@ -295,6 +295,27 @@ local function keep_states(keys, args)
   return {1, tonumber(args[2])}
 end
 
+-- Applies events of vouchers if the view still stands where the writer believes it does: KEYS {v}:meta, {v}:codes, {v}:batches; ARGV: previous
+-- offset, new offset, one MessagePack of two lists: codes {digest, JSON, ...}, batches {name, JSON, ...}. Gives {1, new offset}, or {0, the
+-- offset that it stands at} and changes nothing.
+local function apply_vouchers(keys, args)
+  local stands = redis.call('HGET', keys[1], 'offset') or '-1'
+  if stands ~= args[1] then return {0, tonumber(stands)} end
+  if stands == '-1' then redis.call('HDEL', keys[1], 'whole') end
+  local codes, batches = unpack(cmsgpack.unpack(args[3]))
+  hset_all(keys[2], codes)
+  hset_all(keys[3], batches)
+  redis.call('HSET', keys[1], 'offset', args[2])
+  return {1, tonumber(args[2])}
+end
+
+-- Notes that the view is whole, if it stands at this offset: KEYS {v}:meta; ARGV: the offset.
+local function whole_vouchers(keys, args)
+  if (redis.call('HGET', keys[1], 'offset') or '-1') ~= args[1] then return 0 end
+  redis.call('HSET', keys[1], 'whole', '1', 'offset', args[1])
+  return 1
+end
+
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
 local function version() return 5 end
 
@@ -314,3 +335,5 @@ redis.register_function('tillstream_restore_budgets', restore_budgets)
 redis.register_function('tillstream_keep_states', keep_states)
 redis.register_function('tillstream_note_fact', note_fact)
 redis.register_function('tillstream_drop_facts', drop_facts)
+redis.register_function('tillstream_apply_vouchers', apply_vouchers)
+redis.register_function('tillstream_whole_vouchers', whole_vouchers)

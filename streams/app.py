@@ -7,6 +7,7 @@
                                  └─ recall ◄─ recall (topic): sales that Redis has let go
     clickstream ─ observe ─► Redis ◄─ regard ─ transactions          features (docs/features.md)
                                ▲──── forget ─ members
+    vouchers ─ vouchers ─► Redis
 """
 
 import os
@@ -25,17 +26,21 @@ from tillstream.sinks.features import PURCHASES, VISITS
 from tillstream.streams.accrue import Fetched
 from tillstream.streams.programs import FOLLOW_EVERY_S
 from tillstream.streams.runtime import HistoryRuntime, OffersRuntime, PointsRuntime, WorkerSettings
-from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS, TRIGGERS
+from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS, TRIGGERS, VOUCHERS
 from tillstream.streams.transport import Transport
 
 ROLES: dict[str, tuple[str, ...]] = {
-    "points": ("identify", "enrol", "accrue"),
+    "points": ("identify", "enrol", "accrue", "vouchers"),
     "history": ("history", "browsing", "recall"),
     "offers": ("observe", "regard", "forget"),
 }
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
 
-IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "history": 2, "browsing": 1, "recall": 1, "observe": 8, "regard": 8, "forget": 1}
+IN_PROGRESS = {
+    "identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1,
+    "history": 2, "browsing": 1, "recall": 1,
+    "observe": 8, "regard": 8, "forget": 1,
+}  # fmt: skip
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
@@ -80,7 +85,8 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
         await runtime.start()
         offsets = {tp: await runtime.recover(tp.partition) for tp in assigned if tp.topic == TRANSACTIONS}
         enrolled = await runtime.directory.members_offset()
-        return offsets | {tp: (-1 if enrolled is None else enrolled) + 1 for tp in assigned if tp.topic == MEMBERS}
+        offsets |= {tp: (-1 if enrolled is None else enrolled) + 1 for tp in assigned if tp.topic == MEMBERS}
+        return offsets | {tp: await runtime.vouchers.recover() for tp in assigned if tp.topic == VOUCHERS}
 
     transport.assignment_hooks.append(recover)
 
@@ -119,6 +125,11 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
         async for batch in stream:
             membership = transport.consumer.consumer_group_metadata(batch)
             await runtime.accrue.post(Fetched(batch.partition, batch.messages, membership))
+
+    @app.agent(app.topic(VOUCHERS), name="vouchers", concurrency=IN_PROGRESS["vouchers"])
+    async def vouchers(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.vouchers.take(batch.messages)
 
 
 def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -> None:

@@ -17,6 +17,7 @@ from tillstream.sinks.history_offers import OfferHistory
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
+from tillstream.sinks.vouchers import VoucherStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
@@ -32,6 +33,7 @@ from tillstream.streams.recovery import Recovery
 from tillstream.streams.regard import Regard
 from tillstream.streams.stats import Stats, tell_alive
 from tillstream.streams.topics import LEDGER
+from tillstream.streams.vouchers import VoucherView
 from tillstream.streams.window import Window
 
 ANSWER_S = 15.0
@@ -123,6 +125,7 @@ class PointsRuntime(Runtime):
         self.enrol = Enrol(self.directory, self.routes, self.seal, groups, self.replies)
         self.accrue = Accrue(self.posters, self.state, self.ledger, self.stats, groups, self.budgets, self.replies)
         self.window = Window(self.state, self.directory, settings.receipt_window_days)
+        self.vouchers = VoucherView(VoucherStore(self.redis), self.kafka, self.replies)
 
     async def recover(self, partition: int) -> int:
         """Brings Redis up to the ledger and to the claims of one partition; gives the source offset to go on from."""

@@ -14,6 +14,7 @@
     clickstream   visitor id              page views and the like, kept for days    `partitions`
     outcomes      decision id             decisions on offers, what became of them  1: a model has one learner
     triggers      account id              offers to be put to members now           `partitions`
+    vouchers      code's hash, or series  single-use codes, what became of them     1: their order decides who is first
 """
 
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ AUDIT = "audit"
 CLICKSTREAM = "clickstream"
 OUTCOMES = "outcomes"
 TRIGGERS = "triggers"
+VOUCHERS = "vouchers"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -86,6 +88,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(CLICKSTREAM, partitions, CLICKS_KEPT),
         TopicSpec(OUTCOMES, 1, KEPT),
         TopicSpec(TRIGGERS, partitions, TRIGGERS_KEPT),
+        TopicSpec(VOUCHERS, 1, KEPT),
     ]
 
 

@@ -53,6 +53,7 @@ from tillstream.sinks.features import DOCUMENTED
 from tillstream.sinks.registry import KEYS
 from tillstream.sinks.replies import ANSWER, CHANNEL
 from tillstream.sinks.state import keys
+from tillstream.sinks.vouchers import VOUCHER_KEYS
 from tillstream.streams.topics import topic_specs
 
 ROOT = Path(__file__).parent.parent
@@ -179,7 +180,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS, *DOCUMENTED, f"{CHANNEL}<gateway>", f"{ANSWER}<key>"):
+    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS, *DOCUMENTED, *VOUCHER_KEYS, f"{CHANNEL}<gateway>", f"{ANSWER}<key>"):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):

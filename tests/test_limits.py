@@ -73,6 +73,17 @@ def test_bucket_never_gives_more_than_burst_and_rate_and_keeps_its_word(steps: l
             given_ += tokens
 
 
+def test_bucket_can_be_charged_beyond_what_is_there_and_owes_no_more_than_itself() -> None:
+    buckets = Buckets({"till": Rate(5, 20)})
+    buckets.charge("a", "till", 15, 0.0)
+    assert [buckets.take("a", "till", 0.0) for _ in range(6)] == [0.0] * 5 + [pytest.approx(0.2)]
+    for _ in range(10):
+        buckets.charge("a", "till", 15, 0.0)
+    assert buckets.take("a", "till", 0.0) == pytest.approx(21 / 5)
+    buckets.charge("b", "read", 15, 0.0)
+    assert buckets.take("b", "read", 0.0) == 0.0
+
+
 def test_buckets_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BUCKETS_MAX", 3)
     buckets = Buckets({"till": Rate(1, 1)})

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tillstream.gateway.masking import MASK, Masking, mask_event, masked, masked_text
+from tillstream.kernels.voucher_codes import code_of, grouped
 
 AROUND = st.text(st.characters(categories=("L", "P", "Zs"), exclude_characters="%@"), max_size=10)
 DIGITS = st.text("0123456789", min_size=9, max_size=19)
@@ -29,9 +30,17 @@ def test_address_is_masked_anywhere(before: str, name: str, host: str, at: str, 
     assert f"{name}{at}{host}" not in masked_text(f"{before}{name}{at}{host}{after}")
 
 
+@given(before=AROUND, chance=st.binary(min_size=15, max_size=15), after=AROUND)
+def test_code_of_a_voucher_is_masked(before: str, chance: bytes, after: str) -> None:
+    code = code_of(chance)
+    for written in (code, grouped(code), grouped(code).lower()):
+        assert written not in masked_text(f"{before} {written} {after}")
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "key 5f1c0e9a7b3d2461 batch spring/1",
         "spool_waits records=21 error=not acknowledged within 0.8 s",
         "receipt PL-0001/3/2026-03-07/000123 of 2026-03-07T17:42:10+01:00",
         "127.0.0.1:40225 status=202 ms=12.75",

@@ -14,6 +14,7 @@ from tillstream import __version__
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
 from tillstream.cli_replay import replay
+from tillstream.cli_vouchers import vouchers
 from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
 
@@ -37,6 +38,7 @@ def main() -> None:
 
 main.add_command(keys)
 main.add_command(audit)
+main.add_command(vouchers)
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")

@@ -12,9 +12,12 @@ from tillstream.kernels.identities import Seal
 from tillstream.progress import group_consumer
 from tillstream.servers import check_identity_key, check_kafka, clickhouse_of, failures_named, redis_of
 from tillstream.sinks.redis import Redis
+from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
+from tillstream.sinks.vouchers import VoucherStore
 from tillstream.streams.rebuild import rebuild
 from tillstream.streams.topics import LEDGER
+from tillstream.streams.vouchers import VoucherView
 from tillstream.tls import kafka_settings
 from tillstream.verify import Report, verify
 
@@ -46,6 +49,7 @@ async def rebuild_redis(config: Config) -> dict[str, Any]:
             seal = Seal(config.identity_key.encode(), config.phone_region)
             counts = await rebuild(client, kafka_settings(config), config.partitions, seal)
             await note_history(config, client)
+            await VoucherView(VoucherStore(client), kafka_settings(config), Replies(client)).catch_up()
     return {**counts, "seconds": round(time.monotonic() - started, 2)}
 
 
