@@ -125,6 +125,8 @@ def join(books: Books, account: Account, other: Account, moment: Moment) -> None
         account.tier, account.tier_last = other.tier, other.tier_last
     account.joined.append(other)
     other.into = account
+    while account.into is not None:
+        account = account.into
     aftermath(books, account, moment, earns=True)
 
 

@@ -1,0 +1,70 @@
+"""Rules look at merged members as at one: random histories of the whole vocabulary with merges in them, by `simulate` and by the oracle.
+
+`TILLSTREAM_MERGES` says how many (default 60), `TILLSTREAM_MERGE_SEED` the first seed.
+"""
+
+import json
+import os
+import tomllib
+from datetime import timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.engine import engine_outcome
+from tests.oracle import Outcome, outcome
+from tests.shrink import shrunk
+from tests.strategies import Event, Program, envelope, program_text
+from tests.strategies_full import random_programs, texts_of
+from tests.strategies_history import DAYS, FIRST, MEMBERS, random_full_history
+from tests.told import told
+from tillstream.schemas.mistakes import InvalidProgram
+
+HISTORIES = int(os.environ.get("TILLSTREAM_MERGES", "60"))
+FIRST_SEED = int(os.environ.get("TILLSTREAM_MERGE_SEED", "0"))
+EVENTS = 90
+
+
+def without_exchanges(program: Program) -> Program:
+    """An exchange is decided when the event comes that makes it enough; whose rule it is then depends on what became known of merges."""
+    return program | {"rules": [rule for rule in program["rules"] if rule.get("on") != "balance"]}
+
+
+def merges(random: Random) -> list[Event]:
+    """A handful of merges and unmerges, at half seconds of their own."""
+    found = []
+    for number in range(random.randint(1, 6)):
+        at = FIRST + timedelta(seconds=random.randrange(DAYS * 86_400) + 0.5)
+        kind, (alias, root) = random.choice(["merged", "merged", "merged", "unmerged"]), random.sample(MEMBERS, 2)
+        found.append(envelope(f"member.{kind}", f"mg{number}", "crm", {"from": alias, "into": root}) | {"time": at.isoformat()})
+    return found
+
+
+def told_of(there: Outcome) -> dict[str, Any]:
+    """A merge that closes a cycle counts for neither; the oracle does not say so."""
+    said = told(there)
+    said["codes"].pop("cycle", None)
+    return said
+
+
+def disagrees(programs: list[Program], events: list[Event]) -> bool:
+    texts = [program_text(program) for program in programs]
+    try:
+        found = told_of(engine_outcome(texts, events))
+    except InvalidProgram:
+        return False
+    return found != told_of(outcome([tomllib.loads(text, parse_float=Decimal) for text in texts], events))
+
+
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + HISTORIES))
+def test_rules_look_at_merged_members_as_the_oracle_does(seed: int) -> None:
+    random = Random(seed)
+    programs = [without_exchanges(program) for program in random_programs(random)]
+    history = random_full_history(random, [tomllib.loads(text, parse_float=Decimal) for text in texts_of(programs)], EVENTS)
+    history += merges(random)
+    random.shuffle(history)
+    if disagrees(programs, history):
+        programs, history = shrunk(programs, history, disagrees)
+        pytest.fail("made small:\n" + "\n".join([*texts_of(programs), *map(json.dumps, history)]))
