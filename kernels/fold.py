@@ -14,7 +14,7 @@ from msgspec import structs
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns
 from tillstream.kernels.counting import Counting, Sums, day_of
-from tillstream.kernels.handing import Handing, place_key
+from tillstream.kernels.handing import Handing, place_key, takeover_of
 from tillstream.kernels.joining import take_over
 from tillstream.kernels.looking import Looks
 from tillstream.kernels.member_rules import Given, MemberRules
@@ -215,7 +215,7 @@ class Fold:
 
 def position(posting: Posting) -> Position:
     """Where a posting's event stands among those of its account."""
-    takeover = None if posting.judged is None else posting.judged.takeover
+    takeover = takeover_of(posting)
     return position_at(datetime.fromisoformat(posting.occurred_at), posting.posting_id if takeover is None else place_key(takeover))
 
 

@@ -15,6 +15,7 @@ from msgspec import structs
 from tillstream.kernels.joining import change, deeds_of
 from tillstream.kernels.routed import Follow
 from tillstream.schemas.events import TakeoverEvent
+from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import Deeds, Member, Takeover
 
 SOURCE = "tillstream/merges"
@@ -88,6 +89,20 @@ def carried(into: str, instant: str, takeover: Takeover) -> bytes:
 def place_key(takeover: Takeover) -> str:
     """What stands for a natural key in the place of a takeover: right behind the event that caused it, had it been this account's own."""
     return PATH.join([takeover.cause, *takeover.through])
+
+
+def says_nothing_new(late: Posting, known: Iterable[Posting]) -> bool:
+    """Whether what an account took over before says the same as `late`, or is newer: so accounts that seem merged into each other come to rest."""
+    new = takeover_of(late)
+    what = None if new is None else (new.cause, new.through)
+    there = [old for posting in known if (old := takeover_of(posting)) is not None and (old.cause, old.through) == what]
+    latest = max(there, key=lambda old: old.version, default=None)
+    return new is not None and latest is not None and (latest.version > new.version or latest == structs.replace(new, version=latest.version))
+
+
+def takeover_of(posting: Posting) -> Takeover | None:
+    """What a posting takes over, if it does."""
+    return None if posting.judged is None else posting.judged.takeover
 
 
 def superseded(takeovers: Iterable[tuple[str, Takeover]]) -> set[str]:

@@ -19,7 +19,7 @@ from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.fold import Fold, Position, Sold, copied, instant_text, midnight, position_at
-from tillstream.kernels.handing import place_key
+from tillstream.kernels.handing import place_key, says_nothing_new
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.lapsing import due_after
@@ -263,6 +263,8 @@ class MemberPoster(Poster):
         """A posting that stands before others of its account, and what it changes of theirs, applied."""
         found = {key: decode_record(snapshot.postings[key]) for key in snapshot.chronicles.get(late.account_id or "", ())}
         known = {key: record for key, record in found.items() if isinstance(record, Posting)}
+        if late.kind == "takeover" and says_nothing_new(late, known.values()):
+            return []
         # What a return or void moves stands in its sale's sheet, also what it gave back when it came late itself.
         giving = {key: posting for key, posting in known.items() if posting.reverses_posting is None}
         old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in giving.items()}
@@ -270,8 +272,6 @@ class MemberPoster(Poster):
         refold = Refold(fold, self.family, late, as_of_day(snapshot))
         fold.handing.version = (len(known) + 1, as_of_day(snapshot))
         refold.run([*known.values(), late])
-        if late.kind == "takeover" and late.posting_id not in refold.given:
-            return []
         different = list(self.differences(late, known, old, refold, snapshot.as_of))
         if different:
             return self.finish(different, fold, snapshot, closes=closes)

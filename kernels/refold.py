@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from tillstream.kernels.counting import Sums, day_of
 from tillstream.kernels.dues import Due, earliest
 from tillstream.kernels.fold import Fold, Position, position, sheet_of
-from tillstream.kernels.handing import superseded
+from tillstream.kernels.handing import superseded, takeover_of
 from tillstream.kernels.member_rules import Given
 from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import Member, Sheet
@@ -123,7 +123,6 @@ def is_late(posting: Posting, last: Position) -> bool:
 def standing(postings: Iterable[Posting]) -> list[Posting]:
     """Events without what was taken over and is known otherwise by now."""
     found = list(postings)
-    taken = [(each.posting_id, each.judged.takeover) for each in found if each.judged is not None and each.judged.takeover is not None]
-    gone = superseded(taken)
+    gone = superseded((each.posting_id, takeover) for each in found if (takeover := takeover_of(each)) is not None)
     return [each for each in found if each.posting_id not in gone]
 
