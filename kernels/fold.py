@@ -29,6 +29,7 @@ from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import WHOLE, Judged, Look, Member, Profile, Sheet
 
 MERGED, UNMERGED = "merged", "unmerged"
+"""What a posting of kind `merge` answers to."""
 
 Position = tuple[str, str]
 """Where an event stands among those of its account: (UTC instant, natural key)."""
@@ -134,9 +135,9 @@ class Fold:
     def bonus(self, posting: Posting) -> list[Given]:
         """An activity, an enrolment or what fell due: what the rules that answer to it give."""
         judged, day = posting.judged or Judged(), date.fromisoformat(posting.day)
-        self.reach(day)
         if posting.kind in {"merge", "takeover"}:
             return self.tied(posting, judged, day)
+        self.reach(day)
         first = judged.profile is None or (self.enrol(judged.profile, day_of(posting)) and not judged.again)
         given = self.answers(day, judged) if first else []
         self.gave(day, given, person_of(judged))
@@ -147,10 +148,13 @@ class Fold:
     def tied(self, posting: Posting, judged: Judged, day: date) -> list[Given]:
         """The account is merged, or takes over what one that is merged into it did; while it is merged itself, its own tier rests."""
         given: list[Given] = []
-        place = position(posting)
+        place, ended = position(posting), judged.trigger == UNMERGED
+        if judged.takeover is None and (self.member.into == judged.into) is not ended:
+            self.stands_at(place, day)
+            return given
+        self.reach(day)
         if judged.takeover is None:
-            into = "" if judged.trigger == UNMERGED and self.member.into == judged.into else self.member.into
-            self.handing.merged(self.member, judged.into if judged.trigger == MERGED else into, place)
+            self.handing.merged(self.member, "" if ended else judged.into, place)
         elif take_over(self.member, judged.takeover, self.rules.program.tiers) and not self.member.into:
             given = self.risen(day, posting.occurred_at)
         self.stands_at(place, day)

@@ -20,8 +20,9 @@ from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.fold import Fold, Position, Sold, copied, instant_text, midnight, position_at
 from tillstream.kernels.handing import place_key, says_nothing_new
-from tillstream.kernels.holdings import Units
+from tillstream.kernels.holdings import Units, sum_of
 from tillstream.kernels.keys import occurred
+from tillstream.kernels.kin import ALONE
 from tillstream.kernels.lapsing import due_after
 from tillstream.kernels.looking import Looks
 from tillstream.kernels.member_rules import Given, MemberRules
@@ -197,6 +198,7 @@ class MemberPoster(Poster):
         return not (
             step.moved.pending
             or fold.handing.handed
+            or (self.exchanges.rules and step.account_id in snapshot.groups)
             or self.exchanges.possible(snapshot.units(step.account_id), step.moved.units)
             or (after < fold.as_of and self.family.dues_between(fold.member, after, fold.as_of))
         )
@@ -367,15 +369,17 @@ class MemberPoster(Poster):
         return self.exchanged(posting, super().completed(posting, units, snapshot), local, units, snapshot)
 
     def exchanged(self, posting: Posting, entries: list[Entries], local: datetime, units: Units, snapshot: Snapshot) -> list[Entries]:
-        """The entries of a posting, what they allow to be exchanged, and what falls due of that."""
+        """The entries of a posting, what they allow the group to exchange, and what falls due of that."""
         if not self.exchanges.rules:
             return entries
         member = posting.member or snapshot.members.get(posting.account_id or "") or Member()
-        exchanged = list(self.exchanges.due(units, entries, member, local, self.terms_of(local.date()).expiries))
+        kin = snapshot.kin(posting.account_id or "")
+        there = units if kin is ALONE else sum_of([*kin.before, units, *kin.behind])
+        exchanged = list(self.exchanges.due(there, entries, member, local, self.terms_of(local.date()).expiries))
         entries = [*entries, *exchanged]
         if not exchanged:
             return entries
-        return [*entries, *due_after(units, entries, snapshot.as_of, snapshot.kin(posting.account_id or ""))]
+        return [*entries, *due_after(units, entries, snapshot.as_of, kin)]
 
     def fall_due(self, fold: Fold, after: int, account_id: str, cause: Routed | Posting) -> list[Posting]:
         """The postings of what falls due later than the date `after`, up to the latest tick, with what the rules give for each."""

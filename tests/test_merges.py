@@ -34,11 +34,6 @@ FIRST_SEED = int(os.environ.get("TILLSTREAM_MERGE_SEED", "0"))
 EVENTS = 90
 
 
-def without_exchanges(program: Program) -> Program:
-    """An exchange is decided when the event comes that makes it enough; whose rule it is then depends on what became known of merges."""
-    return program | {"rules": [rule for rule in program["rules"] if rule.get("on") != "balance"]}
-
-
 def merges(random: Random) -> list[Event]:
     """A handful of merges and unmerges, at half seconds of their own."""
     found = []
@@ -68,7 +63,7 @@ def disagrees(programs: list[Program], events: list[Event]) -> bool:
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + HISTORIES))
 def test_rules_look_at_merged_members_as_the_oracle_does(seed: int) -> None:
     random = Random(seed)
-    programs = [without_exchanges(program) for program in random_programs(random)]
+    programs = random_programs(random)
     history = random_full_history(random, [tomllib.loads(text, parse_float=Decimal) for text in texts_of(programs)], EVENTS)
     history += merges(random)
     random.shuffle(history)
