@@ -6,8 +6,6 @@ the account that takes it over, which is moved in place. All are sums, so the or
 
 from collections.abc import Mapping
 
-from msgspec import structs
-
 from tillstream.kernels.tiers import place_of, start
 from tillstream.schemas.member_state import Deeds, Member, Profile, Taken, Takeover
 from tillstream.schemas.programs import Tiers
@@ -35,7 +33,7 @@ def between(before: Sums, after: Sums) -> dict[str, dict[int, int]]:
     {'visits': {3: 0}}
     """
     found: dict[str, dict[int, int]] = {}
-    for name in before | after:
+    for name in dict.fromkeys([*before, *after]):
         there, now = before.get(name, {}), after.get(name, {})
         moved = {day: now.get(day, 0) - there.get(day, 0) for day in sorted(there.keys() | now.keys()) if there.get(day) != now.get(day)}
         if moved:
@@ -118,10 +116,11 @@ def add(member: Member, deeds: Deeds, sign: int) -> None:
 
 def total(one: Sums, other: Sums) -> dict[str, dict[int, int]]:
     """The sums of both."""
-    return {
-        name: {day: one.get(name, {}).get(day, 0) + other.get(name, {}).get(day, 0) for day in sorted(one.get(name, {}).keys() | other.get(name, {}).keys())}
-        for name in one | other
-    }
+    found: dict[str, dict[int, int]] = {}
+    for name in dict.fromkeys([*one, *other]):
+        ours, theirs = one.get(name, {}), other.get(name, {})
+        found[name] = {day: ours.get(day, 0) + theirs.get(day, 0) for day in sorted(ours.keys() | theirs.keys())}
+    return found
 
 
 def copy_of(sums: Sums) -> dict[str, dict[int, int]]:

@@ -57,8 +57,10 @@ def test_merges_live_come_to_what_simulate_says_and_are_rebuilt_equal(here: Stag
     enrolled = [said(f"en-{name}", "enrolled", 1, member_id=name, birth_date="1990-03-20") for pair in PAIRS for name in pair]
     first = [on(2, said_sale(f"{alias}-1", alias)) for _, alias in PAIRS] + [on(2, sale("tk-1", "card-tk"))]
     second = [on(4, said_sale(f"{root}-1", root)) for root, _ in PAIRS]
-    merges = [merged(3, alias, root) for root, alias in PAIRS] + [said("en-tk", "enrolled", 3, member_id="tk", identities=[card("card-tk")])]
-    third = [returned(first[0], 1, None, 10_000), *(on(6, said_sale(f"{root}-2", root)) for root, _ in PAIRS), on(6, said_sale("tk-2", "tk"))]
+    merges = [merged(3, alias, root) for root, alias in PAIRS]
+    merges.append(said("en-tk", "enrolled", 3, member_id="tk", identities=[card("card-tk")]))
+    roots = [*(root for root, _ in PAIRS), "tk"]
+    third = [returned(first[0], 1, None, 10_000), *(on(6, said_sale(f"{root}-2", root)) for root in roots)]
     late = [on(1, said_sale("gd-0", "gd"))]
     apart = merged(8, "gf", "ge", "unmerged")
     lots = [enrolled, first, second, merges, third, late, [apart], [on(9, said_sale("gf-2", "gf"))], [tick("2026-03-25")]]
