@@ -1,4 +1,4 @@
-"""Rules `on = "balance"`: whenever the accounts of a member have enough of one unit, it is exchanged for another ("buy 9, the 10th is free").
+"""Rules `on = "balance"`: whenever a member has enough of one unit, it is exchanged for another ("buy 9, the 10th is free").
 
 What is exchanged has been earned before, so it counts for no tier and no cap.
 """

@@ -70,7 +70,8 @@ class Handing:
         """The events that carry it; what came from an account does not go back there, in whatever circle members were merged."""
         for into, instant, takeover in self.handed:
             if into not in takeover.through:
-                yield Follow(into, carried(into, instant, structs.replace(takeover, through=[*takeover.through, account_id], version=self.version)))
+                through = [*takeover.through, account_id]
+                yield Follow(into, carried(into, instant, structs.replace(takeover, through=through, version=self.version)))
 
 
 def carried(into: str, instant: str, takeover: Takeover) -> bytes:
@@ -92,12 +93,17 @@ def place_key(takeover: Takeover) -> str:
 
 
 def says_nothing_new(late: Posting, known: Iterable[Posting]) -> bool:
-    """Whether what an account took over before says the same as `late`, or is newer: so accounts that seem merged into each other come to rest."""
+    """Whether what an account took over before says the same as `late`, or is newer.
+
+    So accounts that seem to be merged into each other, while a fact is missing, come to rest.
+    """
     new = takeover_of(late)
     what = None if new is None else (new.cause, new.through)
     there = [old for posting in known if (old := takeover_of(posting)) is not None and (old.cause, old.through) == what]
     latest = max(there, key=lambda old: old.version, default=None)
-    return new is not None and latest is not None and (latest.version > new.version or latest == structs.replace(new, version=latest.version))
+    if new is None or latest is None:
+        return False
+    return latest.version > new.version or latest == structs.replace(new, version=latest.version)
 
 
 def takeover_of(posting: Posting) -> Takeover | None:

@@ -44,8 +44,7 @@ def between(before: Sums, after: Sums) -> dict[str, dict[int, int]]:
 def take_over(member: Member, takeover: Takeover, tiers: Tiers | None) -> bool:
     """Moves the state of the account that takes over; whether it is more than before, so that a tier may rise.
 
-    What an account brings that is not merged into this one then, or is already, or comes from this one itself, is passed over: another merge,
-    which was known later, says otherwise.
+    What an account brings that is not merged into this one then, or is already, is passed over: another merge, known later, says otherwise.
     """
     alias = takeover.through[-1]
     known = member.taken.get(alias)

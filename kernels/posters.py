@@ -27,6 +27,7 @@ from tillstream.schemas.member_state import Member
 from tillstream.schemas.program_file import Versioned
 
 NOBODY: Collection[str] = ()
+"""Where no rule exchanges anything."""
 
 POSTERS_MAX = 16
 """Compiled versions that are kept: those of a few years; a receipt older than that costs a compilation."""
@@ -88,7 +89,8 @@ class Posters:
                 found |= snapshot.accounts.keys()
             elif routed.account_id is not None and routed.account_id not in found:
                 late = self.day_of(routed) < today or routed.key in waiting
-                if late or routed.account_id in joined or (joined is not NOBODY and isinstance(routed.event, TakeoverEvent)) or self.looks_at_kin(routed, snapshot):
+                joins = routed.account_id in joined or (joined is not NOBODY and isinstance(routed.event, TakeoverEvent))
+                if late or joins or self.looks_at_kin(routed, snapshot):
                     found.add(routed.account_id)
         return found
 

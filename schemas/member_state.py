@@ -29,7 +29,7 @@ class Profile(Struct, frozen=True, omit_defaults=True):
 
 
 class Deeds(Struct, frozen=True, omit_defaults=True):
-    """What an account's member did, as sums by local date: `counts` and `given` as in `Member`, of `used` how often; or a change of that."""
+    """What an account's member did, by local date: `counts` and `given` as in `Member`, of `used` how often; or a change of that."""
 
     counts: dict[str, dict[int, int]] = {}
     given: dict[str, dict[int, int]] = {}

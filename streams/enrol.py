@@ -5,9 +5,9 @@ A batch goes through these steps, in this order:
 (1) decode; what is no member event becomes a dead letter;
 (2) note what the events say, by member and in the indexes (sinks/registry.py), and have the next tick look at the accounts concerned, which
     may be one group now, or no more (groups.py);
-(3) append: enrolments, and merges, to their accounts, and what is taken over to the provisional ones; dead letters for what contradicts an earlier event, and for merges
-    that close a cycle; and of each member that an event was about one record with all that is known of it, which takes the place of the
-    events themselves once the broker compacts the topic (schemas/registrations.py);
+(3) append: enrolments and merges, to their accounts; to provisional accounts, that they are taken over; dead letters for what contradicts
+    an earlier event, and for merges that close a cycle; and of each member that an event was about one record with all that is known of it,
+    which takes the place of the events themselves once the broker compacts the topic (schemas/registrations.py);
 (4) reply to the gateways that asked (replies.py); to an enrolment its account replies, which knows what it gave;
 (5) acknowledge.
 
@@ -119,15 +119,17 @@ class Enrol:
         ]
 
     async def takeovers(self, events: Sequence[tuple[Said, Message]]) -> list[Record]:
-        """What tells provisional accounts, those that hold something, that the member that enrolled their identity first takes them over."""
+        """What tells provisional accounts that hold something that the member who enrolled their identity first takes them over."""
         facts = {fact.key: message for item, message in events for fact in item.facts if fact.kind in {"enrolled", "identity_added"}}
         digests = {digest for item, _ in events for fact in item.facts if fact.key in facts for digest in fact.value["identities"]}
         firsts = {PROVISIONAL + digest: there[0] for digest, there in (await self.directory.registry.facts("identities", digests)).items()}
         holding = await self.groups.units(sorted(account for account, first in firsts.items() if first.key in facts))
-        return [
-            Record(TRANSACTIONS, account.encode(), with_account(taken_over(account, firsts[account]), account), timestamp_ms=facts[firsts[account].key].timestamp()[1])
-            for account in holding
-        ]
+        records = []
+        for account in holding:
+            first = firsts[account]
+            raw = with_account(taken_over(account, first), account)
+            records.append(Record(TRANSACTIONS, account.encode(), raw, timestamp_ms=facts[first.key].timestamp()[1]))
+        return records
 
     async def known(self, members: Iterable[str]) -> list[Record]:
         """All that is known of members, one record each."""

@@ -103,7 +103,8 @@ def sale_of(event: Event) -> tuple[str, str] | None:
 def identities(history: History) -> AccountOf:
     """Whose event it is by the whole history's identities: each leads to the member that enrolled it last; unknown ones to themselves.
 
-    Of a member that was merged by then, it is the other one's. What a household's members do from their joining until their leaving is the household's, but for transfers, which are between them.
+    Of a member that was merged by then, it is the other one's. What a household's members do from their joining until their leaving is the
+    household's, but for transfers, which are between them.
     """
     known: dict[tuple[str, str], str] = {}
     for placed in history.registry:
