@@ -185,7 +185,7 @@ class OffersRuntime(Runtime):
         self.store = FeatureStore(self.redis)
         self.observe = Observe(self.store, self.directory, self.settings.partitions)
         self.regard = Regard(self.store, self.directory.registry)
-        self.forget = Forget(self.store, self.settings.partitions)
+        self.forget = Forget(self.store, self.directory.registry, self.settings.partitions)
 
     async def directory_filled(self) -> None:
         """Waits until a `points` worker has filled the directory: before that nobody would have consented to anything."""
