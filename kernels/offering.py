@@ -56,6 +56,9 @@ NO_VERSION = "none"
 
 SHARE = 2**64
 
+MADE_MAX = 500
+"""Decisions that are kept of one member, in a quarter: nobody is meant to be asked more than five times a day."""
+
 
 class Made(NamedTuple):
     """A decision as it is kept with its member; `group` and the end of its validity (`ends_ms`) are what caps and the like look at."""
@@ -179,6 +182,7 @@ def no_room(candidate: Candidate, offer: Offer, made: Iterable[Made]) -> Reason 
 
     Of an offer its decisions count, also those of the control group, which so is asked as often; of a channel those that went out by it.
     """
+    made = list(made)
     at, own = candidate.made.at_ms, [item for item in made if item.offer_id == offer.id]
     if any(item.ends_ms > at for item in own):
         return "already_has"
@@ -186,6 +190,8 @@ def no_room(candidate: Candidate, offer: Offer, made: Iterable[Made]) -> Reason 
         return "cool_down"
     member, channel = offer.cap.per_member, offer.cap.per_channel
     if member is not None and sum(item.at_ms >= (candidate.member_from_ms or 0) for item in own) >= member.max:
+        return "cap_member"
+    if len(made) >= MADE_MAX:
         return "cap_member"
     if channel is not None:
         sent = [item for item in made if item.channel == offer.channel and item.group == "treated"]
