@@ -1,11 +1,11 @@
 """Which offer is made to a member on an occasion, or why none is (docs/offers.md).
 
-In: the offers in force on the event's local date; the occasion; who the member is; consents; what models said; the member's decisions so far.
+In: the offers in force on the event's local date; the occasion; who the member is; what models said; the member's decisions so far.
 Out: the offers that fit, best first, and for each of the others the first reason against it, in the order of `Reason`. A budget is asked
 for last, by whoever takes it (sinks/offers.py).
 
     order       score, highest first (of an offer without a model: 0), then `priority`, then position in the program
-    control     SHA-256("control", offer id, member id), its first 8 bytes as a share of 2^64, below the offer's `control` per cent: for ever
+    control     the first 8 bytes of SHA-256("control", offer id, member id) are below `control` per cent of 2^64: for ever
     exploring   SHA-256("explore", decision id), likewise, below `explore` per cent: what `min_score` would refuse is tried nevertheless
 
 Instants are milliseconds since 1970.

@@ -1,6 +1,6 @@
 """Offers of a program file, `[[offers]]`: what may be proposed to a member, on which occasion, how often, and to whom not.
 
-Amounts are minor units of the program's currency. What is decided by these terms, kernels/offering.py says; docs/offers.md tells it in full.
+Amounts are minor units of the program's currency. What is decided by these terms, kernels/offering.py says.
 """
 
 from datetime import date, timedelta

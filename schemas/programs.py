@@ -13,6 +13,7 @@ from tillstream.schemas.fields import Currency, Identifier, Natural
 from tillstream.schemas.program_offers import Offer
 from tillstream.schemas.program_parts import Budget, ClockTime, Goods, MonthDay, Patterns, Percent, Period, Positive, Trigger, Weekday, Who
 
+
 class Head(Struct, frozen=True, forbid_unknown_fields=True):
     """What the program is called, its currency, and the time zone in which its days begin."""
 

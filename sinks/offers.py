@@ -1,8 +1,8 @@
 """Decisions on offers in Redis: what a member was offered, what visitors looked at, what is left of budgets.
 
-    {o7}:made:<member>             hash    event's key -> the decision that the event led to (kernels/offering.py, `Made`)
-    {o7}:redeemed:<member>         hash    decision id -> when it was redeemed, milliseconds
-    {o7}:first:<member>            hash    offer id -> the first receipt with its goods, by natural key
+    {d7}:made:<member>             hash    event's key -> the decision that the event led to (kernels/offering.py, `Made`)
+    {d7}:redeemed:<member>         hash    decision id -> when it was redeemed, milliseconds
+    {d7}:first:<member>            hash    offer id -> the first receipt with its goods, by natural key
     {s7}:seen:<visitor>:<offer>    zset    event's key -> its instant, of events that an offer counts
     {b}:offers                     hash    offer id -> how many times it was triggered
     {b}:took:<decision>            string  the decision has taken its part of a budget; fades after an hour
@@ -87,13 +87,13 @@ def event_key(source: str, event_id: str) -> str:
 
 
 def tagged(letter: str, name: str) -> str:
-    """The hash tag of what is kept by member (`o`) or visitor (`s`)."""
+    """The hash tag of what is kept by member (`d`) or visitor (`s`)."""
     return f"{{{letter}{int.from_bytes(blake2b(name.encode(), digest_size=2).digest()) % SLOTS}}}"
 
 
 def member_keys(member: str) -> tuple[str, str, str]:
     """Where a member's decisions, redemptions and first purchases stand."""
-    tag = tagged("o", member)
+    tag = tagged("d", member)
     return f"{tag}:made:{member}", f"{tag}:redeemed:{member}", f"{tag}:first:{member}"
 
 

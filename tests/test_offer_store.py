@@ -152,8 +152,8 @@ asyncio.run(run(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 def test_workers_that_race_spend_a_budget_to_the_last_and_not_one_more(redis_server: RedisServer) -> None:
     async def work(store: OfferStore) -> None:
         commands = [[sys.executable, "-c", RACER, redis_server.url, str(redis_server.cluster), str(first)] for first in (0, 50, 100)]
-        racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for command in commands]
-        won = [int(racer.communicate(timeout=60)[0]) for racer in racers]
+        racers = [await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE) for command in commands]
+        won = [int((await racer.communicate())[0]) for racer in racers]
         members = [f"m{number}" for number in range(200)]
         made = (await store.look([], [], members)).made
         assert max(map(len, made.values())) == 1

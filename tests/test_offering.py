@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.test_program_offers import GOODS, TRIGGER, offer, program
 from tests.test_program_file import HEAD
+from tests.test_program_offers import GOODS, TRIGGER, offer, program
 from tests.test_program_terms import TIERS
 from tillstream.kernels.offering import (
     NO_VERSION,
