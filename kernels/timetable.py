@@ -90,7 +90,7 @@ def begins(version: Versioned) -> date:
 
 
 def merged(versions: Sequence[Versioned]) -> Versioned:
-    """One program out of those in force together, rules in the order of (`priority`, program id, position in the file); offers by (program id, position).
+    """One program out of those in force together: rules by (`priority`, program id, position in the file), offers by the last two.
 
     Its version is theirs, joined by `+` in the order of the program ids; a single program stays as it is. Groups are each program's own.
     """
