@@ -61,9 +61,10 @@ def of_click(click: ClickEvent, at: datetime) -> Happened:
 
 
 def of_sale(sale: SaleEvent) -> Happened:
-    """A receipt."""
+    """A receipt: known by its receipt id, by whatever event it came."""
     articles = [Article(line.sku, line.category, line.amount) for line in sale.data.lines]
-    return Happened(sale.source, sale.id, "receipt.sale", RECEIPT, sale.data.issued_at, articles, receipt_id=sale.data.receipt_id)
+    data = sale.data
+    return Happened(sale.source, data.receipt_id, "receipt.sale", RECEIPT, data.issued_at, articles, receipt_id=data.receipt_id)
 
 
 def matches(offers: Iterable[Placed], happened: Happened) -> list[Match]:

@@ -310,5 +310,10 @@ def instant_ms(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
+def instant_of(ms: int) -> datetime:
+    """The instant, in UTC."""
+    return EPOCH + timedelta(milliseconds=ms)
+
+
 def ms_of(length: timedelta) -> int:
     return length // timedelta(milliseconds=1)

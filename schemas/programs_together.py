@@ -29,11 +29,11 @@ def check_together(versions: Sequence[Versioned]) -> list[Mistake]:
             if tiers[1] != program.tiers:
                 message = f"program {tiers[0]!r} declares other tiers"
                 found.append(Mistake(f"{name}: $.tiers", message, "a member has one tier: the same levels in all programs that have any"))
-        for noun, items in (("rule", program.rules), ("offer", program.offers)):
-            for index, item in enumerate(items):
-                owner = owners.setdefault((noun, item.id), name)
+        for noun, ids in (("rule", [rule.id for rule in program.rules]), ("offer", [offer.id for offer in program.offers])):
+            for index, item_id in enumerate(ids):
+                owner = owners.setdefault((noun, item_id), name)
                 if owner != name:
-                    message = f"{item.id!r} is {'a' if noun == 'rule' else 'an'} {noun} of program {owner!r} as well"
+                    message = f"{item_id!r} is {'a' if noun == 'rule' else 'an'} {noun} of program {owner!r} as well"
                     hint = f"{noun} ids are unique over all programs in force together"
                     found.append(Mistake(f"{name}: $.{noun}s[{index}].id", message, hint))
     return found

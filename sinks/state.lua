@@ -360,6 +360,8 @@ local function restore_offers(keys, args)
     if tonumber(redis.call('HGET', keys[1], args[at]) or '0') < tonumber(args[at + 1]) then redis.call('HSET', keys[1], args[at], args[at + 1]) end
   end
   return 1
+end
+
 -- Writes the states that a batch leads to (sinks/features.py), if they stand where the writer believes they do: KEYS meta, states; ARGV:
 -- previous offset, new offset, then (state, seconds that it is kept) pairs. Nothing is written over the mark of what was forgotten, which is
 -- one byte long. Gives {1, new offset}, or {0, the offset that they stand at} and changes nothing.

@@ -67,7 +67,7 @@ def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.A
     if role == "history":
         add_history(app, transport, HistoryRuntime(settings))
     elif role == "offers":
-        add_offers(app, transport, OffersRuntime(settings))
+        add_offers(app, transport, OffersRuntime(settings, worker))
     else:
         add_points(app, transport, PointsRuntime(settings, seed, worker))
     return app
@@ -155,6 +155,14 @@ def add_offers(app: faust.App, transport: Transport, runtime: OffersRuntime) -> 
         return {tp: await runtime.store.standing(kinds[tp.topic], tp.partition) + 1 for tp in assigned if tp.topic in kinds}
 
     transport.assignment_hooks.append(stand)
+
+    @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
+    async def publish_stats() -> None:
+        await runtime.publish_stats()
+
+    @app.timer(interval=FOLLOW_EVERY_S)  # type: ignore[untyped-decorator]
+    async def follow_programs() -> None:
+        await runtime.follow_programs()
 
     @app.agent(app.topic(CLICKSTREAM), name="observe", concurrency=IN_PROGRESS["observe"])
     async def observe(stream: faust.StreamT[Any]) -> None:

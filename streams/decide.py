@@ -20,7 +20,7 @@ from typing import Protocol
 import msgspec
 
 from tillstream.kernels.offer_occasions import RECEIPT, Match, matches
-from tillstream.kernels.offering import NO_VERSION, Occasioned, Placed, Verdict, instant_ms, offers_in_force, verdict
+from tillstream.kernels.offering import NO_VERSION, Occasioned, Placed, Verdict, instant_ms, member_zone, offers_in_force, verdict
 from tillstream.kernels.registry import Registry
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.member_state import Member
@@ -154,15 +154,16 @@ class Decide:
         """What the kernel says, without the event's own decision, if it was judged before; models are asked of who may be profiled."""
         happened = one.case.happened
         occasion = Occasioned(happened.source, happened.event_id, happened.at, {match.placed.offer.id: match.why for match in one.met})
-        judgements = {match.placed.offer.id: self.judgement(one, match.placed.offer) for match in one.met}
+        judgements = {match.placed.offer.id: self.judgement(timetable, one, match.placed.offer) for match in one.met}
         made = [decision for event, decision in one.made.items() if event != case_key(one.case)]
         return verdict([match.placed for match in one.met], timetable.zone, occasion, one.person, judgements, made)
 
-    def judgement(self, one: Ready, offer: Offer) -> Judgement | None:
+    def judgement(self, timetable: Timetable, one: Ready, offer: Offer) -> Judgement | None:
         """What the offer's model says; where there is none yet, the features that it will learn from, under no version."""
         if offer.model is None or one.case.featured is None:
             return None
-        features = one.case.featured(offer)
+        at = one.case.happened.at.astimezone(member_zone(one.person.profile, timetable.zone))
+        features = one.case.featured(offer.goods, at)
         return self.scorer.score(offer.model, offer.id, features) or Judgement(
             model=offer.model, version=NO_VERSION, score=0.0, features=features
         )

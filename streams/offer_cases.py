@@ -1,19 +1,18 @@
 """What the decision on offers looks at: an event, the member who did it, and what Redis knows of both."""
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from tillstream.kernels.keys import natural_key
 from tillstream.kernels.offer_occasions import Happened, Match
 from tillstream.kernels.offering import Made, Person, instant_ms, ms_of
 from tillstream.kernels.registry import Registry
 from tillstream.schemas.member_state import Profile
-from tillstream.schemas.program_offers import Offer
+from tillstream.schemas.program_offers import Offer, OfferGoods
 from tillstream.sinks.offers import Looked, Seen, event_key
 
-Featured = Callable[[Offer], dict[str, float]]
-"""The features of a case, by an offer's goods."""
+Featured = Callable[[OfferGoods, datetime], dict[str, float]]
+"""The features of a case, by an offer's goods and the event's time on the member's clock."""
 
 
 class Case(NamedTuple):
@@ -42,11 +41,8 @@ class Ready(NamedTuple):
 
 
 def case_key(case: Case) -> str:
-    """What tells an event from all others: of a receipt its natural key, however it came."""
-    happened = case.happened
-    if happened.receipt_id is not None:
-        return natural_key(happened.source, happened.receipt_id)
-    return event_key(happened.source, happened.event_id)
+    """What tells an event from all others."""
+    return event_key(case.happened.source, case.happened.event_id)
 
 
 def seen(case: Case, offer: Offer) -> Seen:

@@ -4,13 +4,11 @@ Ids follow from the decision's, so what is written again is the same record.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import msgspec
 
-from tillstream.kernels.facts import EPOCH
 from tillstream.kernels.offer_occasions import RECEIPT, named
-from tillstream.kernels.offering import Candidate, Made, instant_ms, worth_of
+from tillstream.kernels.offering import Candidate, Made, instant_ms, instant_of, worth_of
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.offers import (
     OFFERS_SOURCE,
@@ -44,7 +42,7 @@ def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, made: M
         channel=offer.channel,
         group="control" if made.group == "control" else "treated",
         cause=Cause(source=happened.source, event_id=happened.event_id, type=happened.type, why=why),
-        answer_by=moment_of(made.answer_ms),
+        answer_by=instant_of(made.answer_ms),
         consents={purpose: one.person.consents.get(purpose) is True for purpose in purposes(offer)},
         judgement=chosen.judgement,
     )
@@ -86,7 +84,7 @@ def triggered_of(timetable: Timetable, one: Ready, offer: Offer, made: Made, why
         channel=offer.channel,
         worth=worth_of(offer, currency),
         why=why,
-        expires_at=moment_of(made.ends_ms),
+        expires_at=instant_of(made.ends_ms),
         sku=offer.goods.sku or [],
         category=offer.goods.category or [],
         visitor_id=one.case.happened.visitor_id,
@@ -98,8 +96,3 @@ def offer_of(timetable: Timetable, made: Made) -> Offer | None:
     """The offer that was decided on, by the version that stood then; None: it was taken back."""
     version = timetable.by_version.get(made.version)
     return next((offer for offer in version.program.offers if offer.id == made.offer_id), None) if version is not None else None
-
-
-def moment_of(ms: int) -> datetime:
-    """An instant, in UTC."""
-    return (EPOCH + timedelta(milliseconds=ms)).astimezone(UTC)
