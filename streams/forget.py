@@ -4,7 +4,8 @@ A batch goes through these steps, in this order:
 
 (1) find the records of all that is known of a member: `enrol` appends them when it has noted an event, so what is looked up from now on
     knows it;
-(2) of members that do not agree, delete all states in which something of them is (sinks/features.py);
+(2) of members that do not agree, delete all states in which something of them is (sinks/features.py), and of erased ones what they were
+    offered (sinks/offers.py);
 (3) acknowledge.
 
 Delivery: at least once; deleting again changes nothing.
@@ -18,6 +19,7 @@ from tillstream.kernels.facts import fact_in
 from tillstream.kernels.registry import Registry
 from tillstream.schemas.registrations import Known, decode_known
 from tillstream.sinks.features import FeatureStore
+from tillstream.sinks.offers import OfferStore
 from tillstream.streams.groups import partition_of
 from tillstream.streams.persons import PROFILING
 
@@ -25,8 +27,9 @@ from tillstream.streams.persons import PROFILING
 class Forget:
     """Forgets members; `partitions` are those of `transactions`."""
 
-    def __init__(self, store: FeatureStore, partitions: int) -> None:
+    def __init__(self, store: FeatureStore, partitions: int, offers: OfferStore | None = None) -> None:
         self.store = store
+        self.offers = offers
         self.partitions = partitions
 
     async def forget(self, messages: Sequence[Message]) -> None:
@@ -35,6 +38,14 @@ class Forget:
         latest = {known.member_id: known for known in records if known is not None}  # (1)
         unwilling = {member: partition_of(member, self.partitions) for member, known in latest.items() if not agrees(known)}
         await self.store.forget(unwilling)  # (2)
+        if self.offers is not None:
+            for member in [member for member, known in latest.items() if is_erased(known)]:
+                await self.offers.forget(member)
+
+
+def is_erased(known: Known) -> bool:
+    """Whether the latest that is known of a member is that it was erased: who enrolled anew since is somebody again."""
+    return fact_in(known.facts[-1]).kind == "erased"
 
 
 def agrees(known: Known) -> bool:

@@ -199,7 +199,7 @@ class OffersRuntime(Runtime):
         decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, NoModels(), partitions)
         self.observe = Observe(self.store, self.directory, partitions, decide)
         self.regard = Regard(self.store, registry, decide)
-        self.forget = Forget(self.store, self.settings.partitions)
+        self.forget = Forget(self.store, partitions, offers)
 
     async def follow_programs(self) -> None:
         """Takes programs that were published meanwhile."""
