@@ -13,6 +13,7 @@ from msgspec import to_builtins
 from tillstream import __version__
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
+from tillstream.cli_offers import offers
 from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
 
@@ -36,7 +37,7 @@ def main() -> None:
 
 main.add_command(keys)
 main.add_command(audit)
-
+main.add_command(offers)
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")
 @PROGRAMS
