@@ -9,7 +9,8 @@ however often one looks, the chance that one no better is promoted is at most `A
 Then the comparison of all begins anew.
 
 **Drift.** ADWIN (Bifet and Gavaldà, SDM 2007; River's) watches the champion's log loss. Where it rises, the challengers start afresh,
-untaught, one of the champion's kind among them, since all remember the same old world; the champion stays until one is better by the rule. All tallies begin anew.
+untaught, one of the champion's kind among them, since all remember the same old world; the champion stays until one is better by the rule.
+All tallies begin anew.
 """
 
 from collections.abc import Mapping, Sequence
