@@ -8,7 +8,7 @@ Decisions are counted in `BINS` bins of ln(p / (1 - p)), `WIDTH` wide, so memory
 - Calibration: the mean score beside the share of outcomes, in at most ten groups of neighbouring bins with about equally many decisions.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import log, sqrt
 from statistics import NormalDist
 from typing import NamedTuple
@@ -115,6 +115,15 @@ def binned_auc(positives: list[int], negatives: list[int]) -> Auc | None:
     spread = _variance(wins, area) / m + _variance(losses, area) / n
     reach = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * sqrt(spread)
     return Auc(area, max(0.0, area - reach), min(1.0, area + reach))
+
+
+def ranked_auc(scores: Sequence[float], outcomes: Sequence[bool]) -> Auc | None:
+    """The same of all scores as they are; as many of one as of the other. Only equal ones are ties."""
+    places = {score: place for place, score in enumerate(sorted(set(scores)))}
+    positives, negatives = [0] * len(places), [0] * len(places)
+    for score, outcome in zip(scores, outcomes, strict=True):
+        (positives if outcome else negatives)[places[score]] += 1
+    return binned_auc(positives, negatives)
 
 
 def _variance(shares: list[tuple[int, float]], mean: float) -> float:

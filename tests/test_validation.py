@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 from sklearn.metrics import log_loss, roc_auc_score
 
-from tillstream.models.validation import Validation, binned_auc
+from tillstream.models.validation import Validation, binned_auc, ranked_auc
 
 
 def tally(seed: int, count: int, strength: float) -> tuple[Validation, list[float], list[bool]]:
@@ -27,6 +27,9 @@ def test_validation_agrees_with_the_definitions() -> None:
     auc = validation.auc()
     assert auc is not None
     assert auc.value == pytest.approx(roc_auc_score(outcomes, scores), abs=0.002)
+    exact = ranked_auc(scores, outcomes)
+    assert exact is not None
+    assert exact.value == pytest.approx(roc_auc_score(outcomes, scores), rel=1e-9)
     assert validation.log_loss() == pytest.approx(log_loss(outcomes, scores), rel=1e-9)
     assert validation.outcomes == (sum(outcomes), 5_000 - sum(outcomes))
 
