@@ -15,7 +15,7 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 
 from tillstream.sinks.redis_line import Multiplexed
 
-LIBRARY_VERSION = 4
+LIBRARY_VERSION = 5
 """The version that state.lua's `tillstream_version` gives."""
 
 CLUSTER_SCHEME = "redis+cluster://"

@@ -5,6 +5,8 @@
     members ─ enrol ─► Redis     ▲    │            └► Redis                   │
                                  │    └──────────────────── history ─► ClickHouse
                                  └─ recall ◄─ recall (topic): sales that Redis has let go
+    clickstream ─ observe ─► Redis ◄─ regard ─ transactions          features (docs/features.md)
+                               ▲──── forget ─ members
 """
 
 import os
@@ -19,16 +21,21 @@ import faust
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from tillstream.sinks.features import PURCHASES, VISITS
 from tillstream.streams.accrue import Fetched
 from tillstream.streams.programs import FOLLOW_EVERY_S
-from tillstream.streams.runtime import HistoryRuntime, PointsRuntime, WorkerSettings
-from tillstream.streams.topics import LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS
+from tillstream.streams.runtime import HistoryRuntime, OffersRuntime, PointsRuntime, WorkerSettings
+from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS
 from tillstream.streams.transport import Transport
 
-ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue"), "history": ("history", "recall")}
+ROLES: dict[str, tuple[str, ...]] = {
+    "points": ("identify", "enrol", "accrue"),
+    "history": ("history", "recall"),
+    "offers": ("observe", "regard", "forget"),
+}
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
 
-IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "history": 2, "recall": 1}
+IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "history": 2, "recall": 1, "observe": 8, "regard": 8, "forget": 1}
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
@@ -59,6 +66,8 @@ def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.A
     worker = f"{role}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     if role == "history":
         add_history(app, transport, HistoryRuntime(settings))
+    elif role == "offers":
+        add_offers(app, transport, OffersRuntime(settings))
     else:
         add_points(app, transport, PointsRuntime(settings, seed, worker))
     return app
@@ -130,6 +139,37 @@ def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -
     async def recall(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.recall.recall(batch.messages)
+
+    @app.on_before_shutdown.connect
+    async def stop(*_: Any, **__: Any) -> None:
+        await transport.consumer.wait_empty()
+        await runtime.stop()
+
+
+def add_offers(app: faust.App, transport: Transport, runtime: OffersRuntime) -> None:
+    """The agents that keep features of visitors and members; where they go on, Redis says, which has the features."""
+
+    async def stand(assigned: set[TP]) -> Mapping[TP, int]:
+        await runtime.start()
+        kinds = {CLICKSTREAM: VISITS, TRANSACTIONS: PURCHASES}
+        return {tp: await runtime.store.standing(kinds[tp.topic], tp.partition) + 1 for tp in assigned if tp.topic in kinds}
+
+    transport.assignment_hooks.append(stand)
+
+    @app.agent(app.topic(CLICKSTREAM), name="observe", concurrency=IN_PROGRESS["observe"])
+    async def observe(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.observe.observe(batch.partition, batch.messages)
+
+    @app.agent(app.topic(TRANSACTIONS), name="regard", concurrency=IN_PROGRESS["regard"])
+    async def regard(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.regard.regard(batch.partition, batch.messages)
+
+    @app.agent(app.topic(MEMBERS), name="forget", concurrency=IN_PROGRESS["forget"])
+    async def forget(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.forget.forget(batch.messages)
 
     @app.on_before_shutdown.connect
     async def stop(*_: Any, **__: Any) -> None:

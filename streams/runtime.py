@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
@@ -11,6 +12,7 @@ from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
+from tillstream.sinks.features import FeatureStore
 from tillstream.sinks.history import History
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
@@ -18,18 +20,27 @@ from tillstream.sinks.state import StateStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
+from tillstream.streams.forget import Forget
 from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.observe import Observe
 from tillstream.streams.programs import Programs
 from tillstream.streams.rebuild import claim_all, restore_budgets, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
+from tillstream.streams.regard import Regard
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import LEDGER
 from tillstream.streams.window import Window
 
 ANSWER_S = 15.0
+
+DIRECTORY_LOOK_S = 0.5
+DIRECTORY_WARN_LOOKS = 30
+"""Between two lines in the log there are so many looks: a quarter of a minute."""
+
+_log = structlog.get_logger(__name__)
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -163,3 +174,24 @@ class HistoryRuntime(Runtime):
             return committed
         finally:
             consumer.close()
+
+
+class OffersRuntime(Runtime):
+    """What the agents that keep features work with."""
+
+    async def connect(self) -> None:
+        await super().connect()
+        await self.directory_filled()
+        self.store = FeatureStore(self.redis)
+        self.observe = Observe(self.store, self.directory, self.settings.partitions)
+        self.regard = Regard(self.store, self.directory.registry)
+        self.forget = Forget(self.store, self.settings.partitions)
+
+    async def directory_filled(self) -> None:
+        """Waits until a `points` worker has filled the directory: before that nobody would have consented to anything."""
+        looks = 0
+        while await self.directory.members_offset() is None:
+            if looks % DIRECTORY_WARN_LOOKS == 0:
+                _log.warning("directory_empty", waits_for="a worker of the role points", seconds=looks * DIRECTORY_LOOK_S)
+            looks += 1
+            await asyncio.sleep(DIRECTORY_LOOK_S)

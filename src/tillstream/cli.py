@@ -22,6 +22,11 @@ PROGRAMS = click.option(
     help="The program file to judge by; several: versions of a program by their effective_from, programs side by side.",
 )  # fmt: skip
 
+ROLE = click.option(
+    "--role", type=click.Choice(["points", "history", "offers"]), default="points", show_default=True,
+    help="Give points, write history, or keep the features that offers are decided by.",
+)  # fmt: skip
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tillstream")
@@ -172,7 +177,7 @@ def list_published(as_json: bool) -> None:
 
 
 @main.command(epilog="Example: tillstream worker --role points")
-@click.option("--role", type=click.Choice(["points", "history"]), default="points", show_default=True, help="Give points or write history.")
+@ROLE
 def worker(role: str) -> None:
     """One Faust worker against the configured servers, until Ctrl-C or SIGTERM."""
     from tillstream.worker import run_worker
