@@ -5,9 +5,10 @@ A batch goes through these steps, in this order:
 (1) decode; what is no event of the topic becomes a dead letter;
 (2) take the events, one by one;
 (3) append the dead letters;
-(4) every `CHECKPOINT_RECORDS` records, and with the first batch after `CHECKPOINT_S` seconds, write the checkpoint to Redis: the learner, its
-    offset, the champions for those who decide;
+(4) every `CHECKPOINT_RECORDS` records write the checkpoint to Redis: the learner, its offset, the champions for those who decide;
 (5) acknowledge.
+
+A timer writes the checkpoint as well, every `CHECKPOINT_S` seconds in which there was anything new.
 
 On assignment the learner is loaded, and consumption begins behind its offset, whatever Kafka has for committed: so what a killed worker had
 read since its last checkpoint is read again. Delivery: exactly once as far as models go, since state and offset are written as one; dead
@@ -15,7 +16,6 @@ letters at least once.
 """
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import structlog
@@ -47,10 +47,15 @@ class Learn:
         self.signer = signer
         self.learner = Learner()
         self.offset = self.saved = -1
-        self.saved_s = time.monotonic()
+        # A batch and the timer never see each other's half.
+        self.turn = asyncio.Lock()
 
     async def start(self) -> int:
         """Loads the checkpoint; gives the offset to go on from, 0 where everything is to be learned anew."""
+        async with self.turn:
+            return await self._load() + 1
+
+    async def _load(self) -> int:
         self.learner, self.offset = Learner(), -1
         if (stored := await self.store.load()) is not None:
             try:
@@ -60,10 +65,16 @@ class Learn:
                 # Its offset would refuse every checkpoint of the learner that starts over.
                 await self.store.forget()
         self.saved = self.offset
-        return self.offset + 1
+        return self.offset
 
     async def learn(self, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module."""
+        async with self.turn:
+            await self._learn(messages)
+            if self.offset - self.saved >= CHECKPOINT_RECORDS:
+                await self._checkpoint()  # (4)
+
+    async def _learn(self, messages: Sequence[Message]) -> None:
         records: list[Record] = []
         for message in messages:
             offset = message.offset() or 0
@@ -76,15 +87,17 @@ class Learn:
             else:
                 self.learner.take(event)  # (2)
             self.offset = offset
+            await asyncio.sleep(0)  # One lesson of a forest takes a millisecond, a batch of them would stop the timers.
         await self.writer.append(records)  # (3)
-        if self.offset - self.saved >= CHECKPOINT_RECORDS or time.monotonic() - self.saved_s >= CHECKPOINT_S:
-            await self.checkpoint()  # (4)
 
     async def checkpoint(self) -> None:
         """Writes the checkpoint, if there is anything new; also before stopping."""
+        async with self.turn:
+            await self._checkpoint()
+
+    async def _checkpoint(self) -> None:
         if self.offset > self.saved:
             checkpoint = await asyncio.to_thread(self.signer.pack, self.learner, self.offset)
             champions = await asyncio.to_thread(self.signer.pack_champions, self.learner, self.offset)
             await self.store.save(self.offset, checkpoint, champions)
             self.saved = self.offset
-        self.saved_s = time.monotonic()
