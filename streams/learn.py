@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 CHECKPOINT_RECORDS = 5_000
 """Read again after a crash: some seconds."""
 
-CHECKPOINT_S = 10.0
+CHECKPOINT_S = 5.0
 """So old models are with those who decide: a moment, beside the window of an offer."""
 
 

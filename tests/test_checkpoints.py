@@ -19,6 +19,8 @@ from tillstream.models.learning import Learner
 from tillstream.schemas.offers import decode_outcome
 from tillstream.sinks.checkpoints import LEARNER, CheckpointStore
 from tillstream.sinks.redis import connect
+from tillstream.sinks.writer import Writer
+from tillstream.streams.learn import Learn
 
 KEY = b"an installation's key"
 EVERY = 50
@@ -56,6 +58,23 @@ def test_checkpoint_packed_and_unpacked_is_the_same_learner() -> None:
     found, offset = Signer(KEY).unpack(Signer(KEY).pack(learner, 399))
     assert offset == 399
     assert known(found) == known(learner)
+
+
+def test_learn_starting_on_a_checkpoint_that_somebody_else_wrote_begins_anew(redis: RedisServer) -> None:
+    if redis.kind != "valkey":
+        pytest.skip("what differs between servers is tested below")
+
+    async def scenario() -> None:
+        async with connect(redis.url) as client:
+            store = CheckpointStore(client)
+            learn = Learn(store, Writer({"bootstrap.servers": "127.0.0.1:1"}), Signer(KEY))
+            await store.save(10**6, Signer(b"another key").pack(learned(10), 10**6), {})
+            assert await learn.start() == 0
+            assert await store.load() is None
+            await store.save(7, Signer(KEY).pack(learned(10), 7), {})
+            assert await learn.start() == 8
+
+    asyncio.run(scenario())
 
 
 class Attack:

@@ -66,7 +66,8 @@ def test_replay_with_other_data_after_a_campaigns_start_scores_the_same(journey:
     assert 0 < until < len(journey.shopper_of)
     altered = reduced()
     for name in altered.lines.keys() - {"transaction_timestamp"}:
-        altered.lines[name][until:] = np.flip(altered.lines[name][until:]) + 1
+        column = altered.lines[name]
+        altered.lines[name] = np.concatenate([column[:until], np.flip(column[until:]) + 1])
     altered.shopper_of[until:] = 0
     altered.product_of[until:] = 0
     altered.redemptions = [one for one in altered.redemptions if one.day < start]
