@@ -8,8 +8,10 @@ from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
 from tillstream.kernels.identities import Seal
+from tillstream.models.checkpoints import Signer
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.budgets import BudgetStore
+from tillstream.sinks.checkpoints import CheckpointStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
@@ -27,6 +29,7 @@ from tillstream.streams.forget import Forget
 from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.learn import Learn
 from tillstream.streams.observe import Observe
 from tillstream.streams.offers_restore import restore_offers
 from tillstream.streams.programs import Programs
@@ -225,3 +228,16 @@ class OffersRuntime(Runtime):
                 _log.warning("directory_empty", waits_for="a worker of the role points", seconds=looks * DIRECTORY_LOOK_S)
             looks += 1
             await asyncio.sleep(DIRECTORY_LOOK_S)
+
+
+class ModelsRuntime(Runtime):
+    """What the agent that learns works with."""
+
+    async def connect(self) -> None:
+        await super().connect()
+        self.learn = Learn(CheckpointStore(self.redis), self.routes, Signer(self.settings.identity_key.encode()))
+
+    async def stop(self) -> None:
+        if self.started:
+            await self.learn.checkpoint()
+        await super().stop()

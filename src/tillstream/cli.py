@@ -24,8 +24,8 @@ PROGRAMS = click.option(
 )  # fmt: skip
 
 ROLE = click.option(
-    "--role", type=click.Choice(["points", "history", "offers"]), default="points", show_default=True,
-    help="Give points, write history, or keep the features that offers are decided by.",
+    "--role", type=click.Choice(["points", "history", "offers", "models"]), default="points", show_default=True,
+    help="Give points, write history, keep the features that offers are decided by, or learn from outcomes.",
 )  # fmt: skip
 
 
