@@ -50,14 +50,6 @@ class Scorer(Protocol):
         """What a model says; None: there is none of this name yet."""
 
 
-class NoModels:
-    """Nobody is scored."""
-
-    def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
-        """None, of whatever model."""
-        return None
-
-
 class Decide:
     """Decides on offers; `timetable` gives the programs of the moment, `partitions` are those of `transactions`."""
 

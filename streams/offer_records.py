@@ -43,6 +43,7 @@ def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, made: M
         group="control" if made.group == "control" else "treated",
         cause=Cause(source=happened.source, event_id=happened.event_id, type=happened.type, why=why),
         answer_by=instant_of(made.answer_ms),
+        success=offer.answer.outcome,
         consents={purpose: one.person.consents.get(purpose) is True for purpose in purposes(offer)},
         judgement=chosen.judgement,
     )

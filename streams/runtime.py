@@ -16,14 +16,14 @@ from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import FeatureStore
-from tillstream.sinks.history import History
+from tillstream.sinks.history_offers import OfferHistory
 from tillstream.sinks.offers import OfferStore
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
-from tillstream.streams.decide import Decide, NoModels
+from tillstream.streams.decide import Decide
 from tillstream.streams.enrol import Enrol
 from tillstream.streams.forget import Forget
 from tillstream.streams.groups import Groups
@@ -37,7 +37,8 @@ from tillstream.streams.rebuild import claim_all, restore_budgets, restore_direc
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.regard import Regard
-from tillstream.streams.stats import Stats
+from tillstream.streams.scoring import Champions
+from tillstream.streams.stats import Stats, tell_alive
 from tillstream.streams.topics import LEDGER
 from tillstream.streams.window import Window
 
@@ -149,6 +150,11 @@ class PointsRuntime(Runtime):
         if self.started:
             await self.stats.publish(self.redis, self.worker)
 
+    async def tell_alive(self) -> None:
+        """Lets gateways see that somebody gives points."""
+        if self.started:
+            await tell_alive(self.redis)
+
     async def stop(self) -> None:
         if self.started:
             await self.publish_stats()
@@ -165,7 +171,7 @@ class HistoryRuntime(Runtime):
         client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse, self.settings.clickhouse_ca)
         await asyncio.to_thread(migrate, client)
         turn = asyncio.Lock()
-        self.history = HistoryAgent(History(client, self.settings.history_rows), self.state, turn)
+        self.history = HistoryAgent(OfferHistory(client, self.settings.history_rows), self.state, turn)
         self.recall = Recall(Archive(client), self.identify, turn)
 
     async def note_written(self, partitions: list[int]) -> None:
@@ -199,7 +205,9 @@ class OffersRuntime(Runtime):
         posters = await self.programs.start()
         offers, registry, partitions = OfferStore(self.redis), self.directory.registry, self.settings.partitions
         await restore_offers(offers, self.kafka, posters.timetable, datetime.now(UTC))
-        decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, NoModels(), partitions)
+        self.champions = Champions(CheckpointStore(self.redis), Signer(self.settings.identity_key.encode()))
+        await self.champions.refresh()
+        decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, self.champions, partitions)
         self.observe = Observe(self.store, self.directory, partitions, decide)
         self.regard = Regard(self.store, registry, decide)
         self.forget = Forget(self.store, partitions, offers)
@@ -208,6 +216,11 @@ class OffersRuntime(Runtime):
         """Takes programs that were published meanwhile."""
         if self.started:
             await self.programs.follow()
+
+    async def refresh_champions(self) -> None:
+        """Takes models that were learned meanwhile."""
+        if self.started:
+            await self.champions.refresh()
 
     async def publish_stats(self) -> None:
         """Lets operators see what was decided."""

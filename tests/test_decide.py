@@ -23,7 +23,7 @@ from tillstream.sinks.offers import BUDGETS, OfferStore
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.writer import Writer
-from tillstream.streams.decide import Decide, NoModels, Scorer
+from tillstream.streams.decide import Decide, Scorer
 from tillstream.streams.offer_cases import Case
 from tillstream.streams.offers_restore import restore_offers
 from tillstream.streams.stats import Stats
@@ -205,6 +205,14 @@ def test_first_purchase_leads_to_an_offer_and_the_second_does_not(servers: Serve
         assert [event.data.member_id for event in room.outcomes() if isinstance(event, DecidedEvent)] == ["m2"]
 
     within(servers, program(offer("", trigger=first)), work)
+
+
+class NoModels:
+    """Nobody is scored."""
+
+    def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
+        """None, of whatever model."""
+        return None
 
 
 class Fixed:
