@@ -4,13 +4,15 @@ from tillstream.gateway import bodies
 from tillstream.gateway.answers import Health, Identified, Outcome, Outcomes, Quoted, Readiness, Statement, Taken
 from tillstream.gateway.clicks import CLICKS_BYTES_MAX, post_clicks, snippet
 from tillstream.gateway.identify import identify
+from tillstream.gateway.offers import answers
 from tillstream.gateway.operating import healthz, metrics, readyz
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.quoting import quote
-from tillstream.gateway.receipts import get_outcome, get_receipt, post_batch, post_receipt
+from tillstream.gateway.receipts import batch_size, get_outcome, get_receipt, post_batch, post_receipt
 from tillstream.gateway.routes import Parameter, Route
 from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
 from tillstream.gateway.writes import Handler, registers, sends
+from tillstream.schemas.offers import ClickedEvent, RedeemedEvent, ShownEvent
 
 PREFER = Parameter("Prefer", "`wait=<ms>`: how long to wait for the worker, milliseconds; past it the answer is 202.", place="header")
 IDEMPOTENCY_KEY = Parameter("Idempotency-Key", "The event's `id`. Sent again under it, the event counts once, for ever.", place="header")
@@ -41,9 +43,10 @@ ROUTES = (
     Route(
         method="POST", path="/v1/receipts/batch", name="post_receipts", scope="till", takes=bodies.BatchBody, answers={200: Outcomes},
         summary="Receipts of a till that was offline, each with its own outcome.", handler=post_batch, parameters=(PREFER,), patient=True,
+        size=batch_size,
     ),
     Route(
-        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt,
+        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt, patient=True,
         summary="What became of a receipt; the slashes in its id are written %2F.",
         parameters=(
             Parameter("source", "Who issued it, as `tills/PL-0001`.", required=True),
@@ -52,7 +55,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/outcomes/{key}", name="get_outcome", scope="look", answers={200: Outcome}, handler=get_outcome,
-        summary="What became of any other event, by its natural key.",
+        summary="What became of any other event, by its natural key.", patient=True,
         parameters=(Parameter("member", "Of a member event: the member."),),
     ),
     event("/v1/holds", "hold", "Sets points aside for one purchase.", bodies.HoldBody, sends("points.hold"), "till"),
@@ -102,6 +105,18 @@ ROUTES = (
         summary="Page views and the like, in GA4's shape; as `text/plain` too, as beacons send them.", handler=post_clicks,
         parameters=(Parameter("key", "A key of scope `clicks`, for callers that can set no headers, as beacons."),),
         body_bytes_max=CLICKS_BYTES_MAX, crossing=True,
+    ),
+    Route(
+        method="POST", path="/v1/offers/{decision_id}/shown", name="offer_shown", scope="clicks", answers={202: Taken},
+        summary="The member saw an offer.", handler=answers(ShownEvent), crossing=True,
+    ),
+    Route(
+        method="POST", path="/v1/offers/{decision_id}/clicked", name="offer_clicked", scope="clicks", answers={202: Taken},
+        summary="The member followed an offer.", handler=answers(ClickedEvent), crossing=True,
+    ),
+    Route(
+        method="POST", path="/v1/offers/{decision_id}/redeemed", name="offer_redeemed", scope="till", answers={202: Taken},
+        summary="The member used an offer.", handler=answers(RedeemedEvent),
     ),
     Route(
         method="GET", path="/v1/snippet.js", name="snippet", answers={200: "text/javascript"}, handler=snippet,
