@@ -4,6 +4,7 @@ from tillstream.gateway import bodies
 from tillstream.gateway.answers import Health, Identified, Outcome, Outcomes, Quoted, Readiness, Statement, Taken
 from tillstream.gateway.clicks import CLICKS_BYTES_MAX, post_clicks, snippet
 from tillstream.gateway.identify import identify
+from tillstream.gateway.offers import answers
 from tillstream.gateway.operating import healthz, metrics, readyz
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.quoting import quote
@@ -13,6 +14,7 @@ from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
 from tillstream.gateway.voucher_forms import CheckVoucherBody, RedeemVoucherBody, ReleaseVoucherBody, ReserveVoucherBody, VoucherTold
 from tillstream.gateway.vouchers import check_voucher, redeem_voucher, release_voucher, reserve_voucher
 from tillstream.gateway.writes import Handler, registers, sends
+from tillstream.schemas.offers import ClickedEvent, RedeemedEvent, ShownEvent
 
 PREFER = Parameter("Prefer", "`wait=<ms>`: how long to wait for the worker, milliseconds; past it the answer is 202.", place="header")
 IDEMPOTENCY_KEY = Parameter("Idempotency-Key", "The event's `id`. Sent again under it, the event counts once, for ever.", place="header")
@@ -121,6 +123,18 @@ ROUTES = (
         summary="Page views and the like, in GA4's shape; as `text/plain` too, as beacons send them.", handler=post_clicks,
         parameters=(Parameter("key", "A key of scope `clicks`, for callers that can set no headers, as beacons."),),
         body_bytes_max=CLICKS_BYTES_MAX, crossing=True,
+    ),
+    Route(
+        method="POST", path="/v1/offers/{decision_id}/shown", name="offer_shown", scope="clicks", answers={202: Taken},
+        summary="The member saw an offer.", handler=answers(ShownEvent), crossing=True,
+    ),
+    Route(
+        method="POST", path="/v1/offers/{decision_id}/clicked", name="offer_clicked", scope="clicks", answers={202: Taken},
+        summary="The member followed an offer.", handler=answers(ClickedEvent), crossing=True,
+    ),
+    Route(
+        method="POST", path="/v1/offers/{decision_id}/redeemed", name="offer_redeemed", scope="till", answers={202: Taken},
+        summary="The member used an offer.", handler=answers(RedeemedEvent),
     ),
     Route(
         method="GET", path="/v1/snippet.js", name="snippet", answers={200: "text/javascript"}, handler=snippet,

@@ -27,7 +27,8 @@ import msgspec
 
 from tillstream.kernels.globs import compile_glob
 from tillstream.schemas.program_file import time_of
-from tillstream.schemas.programs import AWARD_FORMS, Award, Bought, Goods, Lines, Program, Rule, award_form, ordered
+from tillstream.schemas.program_parts import Goods
+from tillstream.schemas.programs import AWARD_FORMS, Award, Bought, Lines, Program, Rule, award_form, ordered
 
 FORMS = tuple(AWARD_FORMS.values())
 ROUNDINGS = ("floor", "half_up", "ceil")

@@ -59,7 +59,7 @@ class Timetable:
     def _nothing_yet(self) -> Versioned:
         """Before any program: the units of the first one, so that tenders are read, and no rule."""
         first = min(self.versions, key=lambda version: (begins(version), version.program.program.id))
-        return Versioned(replace(first.program, rules=[], groups={}, tiers=None), NOTHING)
+        return Versioned(replace(first.program, rules=[], groups={}, tiers=None, offers=[]), NOTHING)
 
     def in_force(self, day: date) -> list[Versioned]:
         """The version of each program that holds on a local date, by program id."""
@@ -90,7 +90,7 @@ def begins(version: Versioned) -> date:
 
 
 def merged(versions: Sequence[Versioned]) -> Versioned:
-    """One program out of those in force together, rules in the order of (`priority`, program id, position in the file).
+    """One program out of those in force together: rules by (`priority`, program id, position in the file), offers by the last two.
 
     Its version is theirs, joined by `+` in the order of the program ids; a single program stays as it is. Groups are each program's own.
     """
@@ -104,6 +104,7 @@ def merged(versions: Sequence[Versioned]) -> Versioned:
         groups |= {f"{name}/{group}": terms for group, terms in program.groups.items()}
         rules += [rule if rule.group is None else replace(rule, group=f"{name}/{rule.group}") for rule in program.rules]
         units |= program.units
+    offers = [offer for program, _ in versions for offer in program.offers]
     tiers = next((program.tiers for program, _ in versions if program.tiers is not None), None)
-    whole = Program(program=versions[0].program.program, units=units, rules=rules, groups=groups, tiers=tiers)
+    whole = Program(program=versions[0].program.program, units=units, rules=rules, groups=groups, tiers=tiers, offers=offers)
     return Versioned(whole, JOINED.join(version for _, version in versions))

@@ -1,4 +1,4 @@
-"""The command line: `python -m loadtest pipeline|kernel|transport|lane`, from a checkout with the package installed.
+"""The command line: `python -m loadtest pipeline|kernel|transport|lane|propensity`, from a checkout with the package installed.
 
 Exit status 0 where every goal is reached, 1 where one is missed or a run is void, 2 for bad usage.
 """
@@ -11,10 +11,11 @@ from typing import Any
 import click
 from rich.console import Console
 
-from loadtest import kernel, lane, pipeline, transport
+from loadtest import kernel, lane, pipeline, propensity, transport
 from loadtest.contender import VoidRunError
 from loadtest.lane_picture import picture
 from loadtest.report import Report
+from tillstream.sources.complete_journey import DatasetMissing
 
 RECEIPTS_MAX = 1_000_000
 """The load is kept in this process's memory, 1.5 kB each, and the embedded broker keeps it and the ledger in its own."""
@@ -121,6 +122,19 @@ def run_lane(
         raise click.ClickException(str(void)) from None
     if svg is not None:
         svg.write_text(picture(steps), encoding="utf-8")
+    finish(report, as_json, out)
+
+
+@main.command("propensity", epilog="Example: python -m loadtest propensity --out propensity.json")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--seed", type=click.IntRange(0, 2**31), default=propensity.SEED, show_default=True, help="Of the order of lessons.")
+def run_propensity(out: Path | None, as_json: bool, seed: int) -> None:
+    """How well models foresee who redeems: The Complete Journey's campaigns, replayed in the order of time; takes minutes."""
+    try:
+        report = propensity.run(seed, progress)
+    except (DatasetMissing, VoidRunError) as problem:
+        raise click.ClickException(str(problem)) from None
     finish(report, as_json, out)
 
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 PACKAGES = (
     "tillstream", "faust-streaming", "quixstreams", "aiokafka", "confluent-kafka", "redis", "aiohttp", "uvloop", "orjson", "msgspec",
-    "numpy",
+    "numpy", "river", "scikit-learn",
 )  # fmt: skip
 
 

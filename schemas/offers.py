@@ -28,6 +28,9 @@ Why = Annotated[str, Meta(max_length=1000)]
 
 Group = Literal["treated", "control"]
 
+Success = Literal["clicked", "redeemed", "bought"]
+"""Which outcome makes an offer a success: what a model learns to foresee."""
+
 
 class Cause(Struct, frozen=True, kw_only=True, gc=False):
     """The event that led to a decision, and in words the condition that it met."""
@@ -61,6 +64,7 @@ class Decided(Struct, frozen=True, kw_only=True):
     group: Group
     cause: Cause
     answer_by: Instant
+    success: Success = "bought"
     consents: dict[str, bool] = {}
     judgement: Judgement | None = None
 

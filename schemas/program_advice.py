@@ -1,18 +1,25 @@
 """Advice on a program: what is allowed and probably not meant. Nothing here is a mistake, and nothing is refused.
 
 In: a `Program` without mistakes. Out: overlapping rules, rules that can never apply, points that may cost more than is earned, points that
-are owed for ever. What the advice knows is what stands in the file; it errs on the side of silence.
+are owed for ever, offers without an end. What the advice knows is what stands in the file; it errs on the side of silence.
 """
 
 from collections.abc import Iterator
+from datetime import timedelta
 from fractions import Fraction
 from typing import NamedTuple
 
+from tillstream.schemas.program_offers import Offer
 from tillstream.schemas.program_overlap import can_meet, covers
 from tillstream.schemas.programs import Program, Rule, Unit, award_form, ordered
 
 SHARE_MAX = Fraction(20, 100)
 """Of what was paid: more than a fifth given back in points, without a limit, is rarely meant in retail."""
+
+DAY = timedelta(days=1)
+
+BARE_EVENTS = {"page_view", "search"}
+"""Events on pages that are about no goods."""
 
 NAMED_MAX = 3
 """Rules that one piece of advice names; the rest are counted."""
@@ -38,7 +45,7 @@ def advice(program: Program) -> list[Advice]:
         path, earlier = f"$.rules[{place[rule.id]}]", order[: order.index(rule)]
         unreachable = list(_unreachable(program, rule, earlier, path))
         found += unreachable or [*_overlaps(rule, earlier, path), *_liability(program, rule, path)]
-    return found
+    return found + [item for place, offer in enumerate(program.offers) for item in _offer_advice(program, offer, f"$.offers[{place}]")]
 
 
 def _unit_advice(name: str, unit: Unit) -> Iterator[Advice]:
@@ -93,6 +100,22 @@ def _liability(program: Program, rule: Rule, path: str) -> Iterator[Advice]:
     elif points * worth > SHARE_MAX:
         share = f"{float(100 * points * worth):.4g}% of what was paid, without a cap"
         yield Advice(f"{path}.award", f"may give back {share}", f"advice begins above {float(SHARE_MAX):.0%}")
+
+
+def _offer_advice(program: Program, offer: Offer, path: str) -> Iterator[Advice]:
+    begins, occasion = program.program.effective_from, offer.trigger
+    if offer.to and begins and offer.to < begins:
+        yield Advice(f"{path}.to", f"is never made: it ends on {offer.to}, the program begins on {begins}")
+    if occasion.event and set(occasion.event) <= BARE_EVENTS and (occasion.sku or occasion.category):
+        yield Advice(f"{path}.trigger", "is rarely met: these events mostly name no goods", "view_item and add_to_cart do")
+    if offer.budget is None:
+        yield Advice(path, "has no budget: nothing bounds how often it is made", "add `budget`")
+    if offer.cap.per_member is None and offer.cool_down is None:
+        yield Advice(path, "may be made to a member again as soon as it has ended", "add `cap.per_member` or `cool_down`")
+    if offer.model is not None and offer.min_score is None:
+        yield Advice(f"{path}.model", "only orders offers: without `min_score` the least likely member gets it too")
+    if offer.answer.days * DAY < offer.valid_for.length:
+        yield Advice(f"{path}.answer.days", "ends before the offer does: what is answered later counts as nothing")
 
 
 def points_per_minor_unit(program: Program, rule: Rule) -> Fraction | None:

@@ -1,7 +1,7 @@
 """The difference of two versions of a program, in sentences: what was added, removed, changed key by key.
 
-In: two programs. Out: differences in the order of the file: head, units, groups, tiers, rules. What is written out and what is left to
-its default are the same; so are two files that differ in layout only.
+In: two programs. Out: differences in the order of the file: head, units, groups, tiers, rules, offers. What is written out and what
+is left to its default are the same; so are two files that differ in layout only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,11 +9,14 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from tillstream.schemas.program_words import award_words, money, value_words
+from tillstream.schemas.program_words import award_words, money, value_words, worth_words
 from tillstream.schemas.programs import Program, Rule, award_form, ordered
 
-AMOUNTS = ("when.min_amount", "lines.min_amount", "member.spend.min", "member.spend.max")
-"""Keys of a rule that are money, shown with their decimals."""
+AMOUNTS = (
+    *("when.min_amount", "lines.min_amount", "member.spend.min", "member.spend.max"),
+    *("trigger.min_amount", "worth.amount_off"),
+)
+"""Keys of a rule or an offer that are money, shown with their decimals."""
 
 ABSENT = object()
 
@@ -34,6 +37,7 @@ def differences(old: Program, new: Program) -> list[Difference]:
         *_named("group", "groups", old.groups, new.groups),
         *_tiers(old, new),
         *_rules(old, new),
+        *_offers(old, new),
     ]
 
 
@@ -76,6 +80,19 @@ def _rules(old: Program, new: Program) -> Iterator[Difference]:
     if orders[0] != orders[1]:
         text = f"rules: are judged in the order {', '.join(orders[1])} instead of {', '.join(orders[0])}"
         yield Difference("rules", "changed", text)
+
+
+def _offers(old: Program, new: Program) -> Iterator[Difference]:
+    before, after = {offer.id: offer for offer in old.offers}, {offer.id: offer for offer in new.offers}
+    for name in [*after, *(name for name in before if name not in after)]:
+        path, subject = f"offers.{name}", f"offer {name}: "
+        if name not in before:
+            said = {key: value for key, value in _flat(after[name]).items() if key != "id" and not key.startswith("worth.")}
+            yield Difference(path, "added", f"{subject}is new and gives {worth_words(after[name].worth)}" + _told(said))
+        elif name not in after:
+            yield Difference(path, "removed", f"{subject}is gone; it gave {worth_words(before[name].worth)}")
+        else:
+            yield from _changes(path, subject, _flat(before[name]), _flat(after[name]))
 
 
 def _terms(rule: Rule) -> dict[str, Any]:

@@ -12,12 +12,7 @@ from tillstream.schemas.program_form import form_mistakes
 from tillstream.schemas.program_meaning import meaning_mistakes, time_of
 from tillstream.schemas.programs import Program
 
-__all__ = ["NOT_YET", "InvalidProgram", "Mistake", "Versioned", "parse_program", "time_of"]
-
-NOT_YET = {
-    "offers",
-}  # fmt: skip
-"""Keys of DESIGN.md §6 that this version does not judge: refused, so that no rule is silently wider than it was written."""
+__all__ = ["InvalidProgram", "Mistake", "Versioned", "parse_program", "time_of"]
 
 
 class Versioned(NamedTuple):
@@ -37,7 +32,7 @@ def parse_program(text: str) -> Versioned:
         tree = tomllib.loads(text, parse_float=Decimal)
     except (ValueError, RecursionError, ArithmeticError) as error:  # Also numbers and nesting beyond what Python reads.
         raise InvalidProgram([Mistake("$", f"not TOML: {error}")]) from None
-    mistakes = list(form_mistakes(tree, Program, NOT_YET))
+    mistakes = list(form_mistakes(tree, Program))
     if mistakes:
         raise InvalidProgram(mistakes)
     program = msgspec.convert(tree, Program)

@@ -10,9 +10,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tillstream.schemas.mistakes import Mistake, nearest
 from tillstream.schemas.program_awards import MILLI_MAX, award_mistakes
+from tillstream.schemas.program_offer_mistakes import offer_mistakes
+from tillstream.schemas.program_parts import Goods
 from tillstream.schemas.program_terms import cap_mistakes, member_mistakes, pattern_mistakes, tier_mistakes
 from tillstream.schemas.program_triggers import exchange_mistakes, trigger_mistakes
-from tillstream.schemas.programs import Goods, Program, Rule, Spending, Unit
+from tillstream.schemas.programs import Program, Rule, Spending, Unit
 
 LEAP_YEAR = 2000
 
@@ -23,7 +25,7 @@ HOLD_DAYS_MAX = 3_660
 
 
 def meaning_mistakes(program: Program) -> Iterator[Mistake]:
-    """Mistakes of meaning, in the order of the file: head, units, tiers, rules."""
+    """Mistakes of meaning, in the order of the file: head, units, tiers, rules, offers."""
     try:
         ZoneInfo(program.program.time_zone)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -40,6 +42,7 @@ def meaning_mistakes(program: Program) -> Iterator[Mistake]:
         seen.setdefault(rule.id, index)
         yield from _rule_mistakes(program, rule, path)
     yield from exchange_mistakes(program)
+    yield from offer_mistakes(program)
 
 
 def _unit_mistakes(unit: Unit, path: str) -> Iterator[Mistake]:

@@ -6,7 +6,8 @@
 
 from collections.abc import Iterable
 
-from tillstream.schemas.programs import Goods, Lines, MemberTerms, Rule
+from tillstream.schemas.program_parts import Goods
+from tillstream.schemas.programs import Lines, MemberTerms, Rule
 
 GOODS_KEYS = ("sku", "category", "brand", "kind")
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import get_args
 
 from tillstream.schemas.mistakes import Mistake, nearest
+from tillstream.schemas.program_parts import Who
 from tillstream.schemas.programs import Bought, MemberTerms, Program, Rule, Tiers, Window
 from tillstream.schemas.receipts import LineKind
 
@@ -37,6 +38,17 @@ def tier_mistakes(program: Program, tiers: Tiers) -> Iterator[Mistake]:
 
 def member_mistakes(program: Program, terms: MemberTerms, path: str) -> Iterator[Mistake]:
     """What is wrong with a rule's conditions on its member."""
+    yield from who_mistakes(program, terms, path)
+    if terms.bought is not None:
+        yield from _bought_mistakes(terms.bought, f"{path}.bought")
+    for key in ("visits", "spend"):
+        window: Window | None = getattr(terms, key)
+        if window is not None:
+            yield from _window_mistakes(window, f"{path}.{key}")
+
+
+def who_mistakes(program: Program, terms: Who, path: str) -> Iterator[Mistake]:
+    """What is wrong with conditions on who a member is."""
     levels = [] if program.tiers is None else [level.id for level in program.tiers.levels]
     for tier in terms.tier or []:
         if tier not in levels:
@@ -45,12 +57,6 @@ def member_mistakes(program: Program, terms: MemberTerms, path: str) -> Iterator
     for name, values in (terms.attributes or {}).items():
         if not values:
             yield Mistake(f"{path}.attributes.{name}", "has no value, so nobody can have it")
-    if terms.bought is not None:
-        yield from _bought_mistakes(terms.bought, f"{path}.bought")
-    for key in ("visits", "spend"):
-        window: Window | None = getattr(terms, key)
-        if window is not None:
-            yield from _window_mistakes(window, f"{path}.{key}")
 
 
 def _bought_mistakes(bought: Bought, path: str) -> Iterator[Mistake]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from tillstream.schemas.mistakes import Mistake, nearest
-from tillstream.schemas.programs import Cap, Goods, Lines, Program, Rule, award_form
+from tillstream.schemas.program_parts import Goods
+from tillstream.schemas.programs import Cap, Lines, Program, Rule, award_form
 
 ACTIVITY = "activity."
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tillstream.schemas.program_offers import OfferWorth
 from tillstream.schemas.programs import Rule, award_form
 
 
@@ -36,6 +37,17 @@ def award_words(rule: Rule) -> str:
     if form == "steps":
         return f"{unit} by steps: " + ", ".join(f"{points} from {money(least)}" for least, points in award.steps or [])
     return f"{award.multiply} times what {award.of} gave"
+
+
+def worth_words(worth: OfferWorth) -> str:
+    """What an offer gives.
+
+    >>> worth_words(OfferWorth(points=200)), worth_words(OfferWorth(amount_off=500))
+    ('200 points', '5.00 off')
+    """
+    if worth.points is not None:
+        return f"{worth.points} {worth.unit}"
+    return f"{money(worth.amount_off)} off" if worth.amount_off is not None else f"{worth.percent_off}% off"
 
 
 def value_words(value: Any) -> str:

@@ -10,18 +10,8 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from tillstream.schemas.fields import Currency, Identifier, Natural
-
-Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
-ClockTime = Annotated[str, Meta(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$", max_length=5, description="HH:MM, local.")]
-MonthDay = Annotated[str, Meta(pattern="^(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])$", max_length=5, description="MM-DD.")]
-Positive = Annotated[int, Meta(ge=1, le=2**63 - 1)]
-Percent = Annotated[int, Meta(ge=0, le=100)]
-Period = Literal["day", "week", "month", "quarter", "year"]
-Trigger = Annotated[str, Meta(pattern=r"^(receipt|enrolled|birthday|tier_up|balance|period_end|activity\.[a-z0-9_.]+)$")]
-"""What a rule answers to; `activity.review` and the like name an event type."""
-
-Patterns = Annotated[list[str], Meta(min_length=1)]
-"""Globs: `*` stays inside one segment, `**` spans any number of segments."""
+from tillstream.schemas.program_offers import Offer
+from tillstream.schemas.program_parts import Budget, ClockTime, Goods, MonthDay, Patterns, Percent, Period, Positive, Trigger, Weekday, Who
 
 
 class Head(Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,15 +66,6 @@ class When(Struct, frozen=True, forbid_unknown_fields=True, rename={"from_": "fr
     min_positions: Natural | None = None
 
 
-class Goods(Struct, frozen=True, forbid_unknown_fields=True):
-    """Which lines: every key must match, by any of its values."""
-
-    sku: Patterns | None = None
-    category: Patterns | None = None
-    brand: Patterns | None = None
-    kind: Patterns | None = None
-
-
 class Lines(Goods, frozen=True, forbid_unknown_fields=True):
     """The eligible lines, and what they must come to in all."""
 
@@ -129,13 +110,9 @@ class Streak(Struct, frozen=True, forbid_unknown_fields=True):
     visits: Positive = 1
 
 
-class MemberTerms(Struct, frozen=True, forbid_unknown_fields=True):
+class MemberTerms(Who, frozen=True, forbid_unknown_fields=True):
     """Conditions on the member as of the event: what came before it, in the order of (time, natural key)."""
 
-    tier: Annotated[list[Identifier], Meta(min_length=1)] | None = None
-    segment: Annotated[list[str], Meta(min_length=1)] | None = None
-    kind: Annotated[list[Literal["consumer", "retailer"]], Meta(min_length=1)] | None = None
-    attributes: dict[str, list[str | int | bool]] | None = None
     first_purchase: bool | None = None
     bought: Bought | None = None
     visits: Window | None = None
@@ -169,10 +146,6 @@ class Award(Struct, frozen=True, forbid_unknown_fields=True):
     steps: Annotated[list[tuple[Natural, Natural]], Meta(min_length=1)] | None = None
     multiply: Decimal | None = None
     of: Identifier | None = None
-
-
-Budget = Annotated[int, Meta(ge=0, le=2**53)]
-"""Redis' Lua counts exactly so far."""
 
 
 class MemberCap(Struct, frozen=True, forbid_unknown_fields=True):
@@ -248,6 +221,7 @@ class Program(Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[Rule]
     groups: dict[Identifier, Group] = {}
     tiers: Tiers | None = None
+    offers: list[Offer] = []
 
 
 def ordered(rules: list[Rule]) -> list[Rule]:

@@ -14,7 +14,7 @@ from tillstream.schemas.programs import Program
 def check_together(versions: Sequence[Versioned]) -> list[Mistake]:
     """What keeps `versions`, at most one of each program, from being in force on the same day."""
     found = list(_heads_differ(versions))
-    owners: dict[str, str] = {}
+    owners: dict[tuple[str, str], str] = {}
     units: dict[str, tuple[str, Any]] = {}
     tiers: tuple[str, Any] | None = None
     for program, _ in versions:
@@ -29,11 +29,13 @@ def check_together(versions: Sequence[Versioned]) -> list[Mistake]:
             if tiers[1] != program.tiers:
                 message = f"program {tiers[0]!r} declares other tiers"
                 found.append(Mistake(f"{name}: $.tiers", message, "a member has one tier: the same levels in all programs that have any"))
-        for index, rule in enumerate(program.rules):
-            owner = owners.setdefault(rule.id, name)
-            if owner != name:
-                message = f"{rule.id!r} is a rule of program {owner!r} as well"
-                found.append(Mistake(f"{name}: $.rules[{index}].id", message, "rule ids are unique over all programs in force together"))
+        for noun, ids in (("rule", [rule.id for rule in program.rules]), ("offer", [offer.id for offer in program.offers])):
+            for index, item_id in enumerate(ids):
+                owner = owners.setdefault((noun, item_id), name)
+                if owner != name:
+                    message = f"{item_id!r} is {'a' if noun == 'rule' else 'an'} {noun} of program {owner!r} as well"
+                    hint = f"{noun} ids are unique over all programs in force together"
+                    found.append(Mistake(f"{name}: $.{noun}s[{index}].id", message, hint))
     return found
 
 

@@ -282,6 +282,86 @@ local function drop_facts(keys, args)
   return #lines
 end
 
+-- Reserves an offer for a member, once for each event: KEYS the member's decisions (hash: event's key -> decision, a JSON list as kernels/offering.py's
+-- Made); ARGV: the event's key, from when on decisions are kept (ms), seconds until all of it is forgotten, decisions kept at most, and one
+-- JSON list of candidates, best first: {decision, cool-down in ms, member's cap, from when on it counts, channel's cap, likewise}, -1 for
+-- none. The first that has room is taken. Gives the decision that stands for the event, '' for none, and of each candidate before it why
+-- not. (kernels/offering.py, `no_room`, says the same of a snapshot.)
+local OFFER, DECISION, CHANNEL, GROUP, AT, ENDS = 1, 2, 3, 4, 5, 6
+
+local function no_room(candidate, made, kept_max)
+  local new, cool, member_max, member_from, channel_max, channel_from = unpack(candidate)
+  local has, cooling, own, sent = false, false, 0, 0
+  for _, old in ipairs(made) do
+    if old[OFFER] == new[OFFER] then
+      has = has or old[ENDS] > new[AT]
+      cooling = cooling or (cool >= 0 and old[AT] + cool > new[AT])
+      if old[AT] >= member_from then own = own + 1 end
+    end
+    if old[CHANNEL] == new[CHANNEL] and old[GROUP] == 'treated' and old[AT] >= channel_from then sent = sent + 1 end
+  end
+  if has then return 'already_has' end
+  if cooling then return 'cool_down' end
+  if (member_max >= 0 and own >= member_max) or #made >= kept_max then return 'cap_member' end
+  if channel_max >= 0 and sent >= channel_max then return 'cap_channel' end
+  return nil
+end
+
+local function reserve_offer(keys, args)
+  local key, event = keys[1], args[1]
+  local there = redis.call('HGET', key, event)
+  if there then return {there} end
+  local made, fields = {}, redis.call('HGETALL', key)
+  for at = 1, #fields, 2 do
+    local old = cjson.decode(fields[at + 1])
+    if old[AT] < tonumber(args[2]) then redis.call('HDEL', key, fields[at]) else made[#made + 1] = old end
+  end
+  local answer = {''}
+  for _, candidate in ipairs(cjson.decode(args[5])) do
+    local why = no_room(candidate, made, tonumber(args[4]))
+    if not why then
+      answer[1] = args[5 + #answer]
+      redis.call('HSET', key, event, answer[1])
+      redis.call('EXPIRE', key, args[3])
+      return answer
+    end
+    answer[#answer + 1] = why
+  end
+  return answer
+end
+
+-- Gives a reservation back: KEYS the member's decisions; ARGV: the event's key, the decision as it was reserved.
+local function release_offer(keys, args)
+  if redis.call('HGET', keys[1], args[1]) ~= args[2] then return 0 end
+  return redis.call('HDEL', keys[1], args[1])
+end
+
+-- Takes offers' budgets, once for each decision: KEYS the budgets' hash (offer id -> triggers so far), then one string a decision; ARGV:
+-- seconds for which a decision's answer is remembered, then (offer id, budget, 1 or, of the control group, 0) triples. Gives 1 where there was
+-- room, 0 where it is spent.
+local function take_offers(keys, args)
+  local answers = {}
+  for place = 2, #keys do
+    local at = 3 * place - 4
+    local room = redis.call('EXISTS', keys[place])
+    if room == 0 and tonumber(redis.call('HGET', keys[1], args[at]) or '0') < tonumber(args[at + 1]) then
+      redis.call('HINCRBY', keys[1], args[at], args[at + 2])
+      redis.call('SET', keys[place], '1', 'EX', args[1])
+      room = 1
+    end
+    answers[#answers + 1] = room
+  end
+  return answers
+end
+
+-- Makes what offers' budgets took no less than what `outcomes` tells: KEYS the budgets' hash; ARGV: (offer id, triggers) pairs.
+local function restore_offers(keys, args)
+  for at = 1, #args, 2 do
+    if tonumber(redis.call('HGET', keys[1], args[at]) or '0') < tonumber(args[at + 1]) then redis.call('HSET', keys[1], args[at], args[at + 1]) end
+  end
+  return 1
+end
+
 -- Writes the states that a batch leads to (sinks/features.py), if they stand where the writer believes they do: KEYS meta, states; ARGV:
 -- previous offset, new offset, then (state, seconds that it is kept) pairs. Nothing is written over the mark of what was forgotten, which is
 -- one byte long. Gives {1, new offset}, or {0, the offset that they stand at} and changes nothing.
@@ -317,7 +397,7 @@ local function whole_vouchers(keys, args)
 end
 
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
-local function version() return 5 end
+local function version() return 6 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}
@@ -332,6 +412,10 @@ redis.register_function('tillstream_unpark', unpark)
 redis.register_function('tillstream_lease_budgets', lease_budgets)
 redis.register_function('tillstream_settle_budgets', settle_budgets)
 redis.register_function('tillstream_restore_budgets', restore_budgets)
+redis.register_function('tillstream_reserve_offer', reserve_offer)
+redis.register_function('tillstream_release_offer', release_offer)
+redis.register_function('tillstream_take_offers', take_offers)
+redis.register_function('tillstream_restore_offers', restore_offers)
 redis.register_function('tillstream_keep_states', keep_states)
 redis.register_function('tillstream_note_fact', note_fact)
 redis.register_function('tillstream_drop_facts', drop_facts)

@@ -8,6 +8,7 @@
     clickstream ─ observe ─► Redis ◄─ regard ─ transactions          features (docs/features.md)
                                ▲──── forget ─ members
     vouchers ─ vouchers ─► Redis
+    outcomes ─ learn ─► Redis: the models that offers are decided by   (docs/models.md)
 """
 
 import os
@@ -24,8 +25,10 @@ from mode import CrashingSupervisor
 
 from tillstream.sinks.features import PURCHASES, VISITS
 from tillstream.streams.accrue import Fetched
+from tillstream.streams.learn import CHECKPOINT_S
 from tillstream.streams.programs import FOLLOW_EVERY_S
-from tillstream.streams.runtime import HistoryRuntime, OffersRuntime, PointsRuntime, WorkerSettings
+from tillstream.streams.runtime import HistoryRuntime, ModelsRuntime, OffersRuntime, PointsRuntime, WorkerSettings
+from tillstream.streams.scoring import REFRESH_S
 from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS, TRIGGERS, VOUCHERS
 from tillstream.streams.transport import Transport
 
@@ -33,13 +36,14 @@ ROLES: dict[str, tuple[str, ...]] = {
     "points": ("identify", "enrol", "accrue", "vouchers"),
     "history": ("history", "browsing", "recall"),
     "offers": ("observe", "regard", "forget"),
+    "models": ("learn",),
 }
-"""What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
+"""What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on; pages don't wait for models."""
 
 IN_PROGRESS = {
     "identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1,
     "history": 2, "browsing": 1, "recall": 1,
-    "observe": 8, "regard": 8, "forget": 1,
+    "observe": 8, "regard": 8, "forget": 1, "learn": 1,
 }  # fmt: skip
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
@@ -72,7 +76,9 @@ def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.A
     if role == "history":
         add_history(app, transport, HistoryRuntime(settings))
     elif role == "offers":
-        add_offers(app, transport, OffersRuntime(settings))
+        add_offers(app, transport, OffersRuntime(settings, worker))
+    elif role == "models":
+        add_models(app, transport, ModelsRuntime(settings))
     else:
         add_points(app, transport, PointsRuntime(settings, seed, worker))
     return app
@@ -173,6 +179,18 @@ def add_offers(app: faust.App, transport: Transport, runtime: OffersRuntime) -> 
 
     transport.assignment_hooks.append(stand)
 
+    @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
+    async def publish_stats() -> None:
+        await runtime.publish_stats()
+
+    @app.timer(interval=FOLLOW_EVERY_S)  # type: ignore[untyped-decorator]
+    async def follow_programs() -> None:
+        await runtime.follow_programs()
+
+    @app.timer(interval=REFRESH_S)  # type: ignore[untyped-decorator]
+    async def refresh_champions() -> None:
+        await runtime.refresh_champions()
+
     @app.agent(app.topic(CLICKSTREAM), name="observe", concurrency=IN_PROGRESS["observe"])
     async def observe(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
@@ -187,6 +205,31 @@ def add_offers(app: faust.App, transport: Transport, runtime: OffersRuntime) -> 
     async def forget(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.forget.forget(batch.messages)
+
+    @app.on_before_shutdown.connect
+    async def stop(*_: Any, **__: Any) -> None:
+        await transport.consumer.wait_empty()
+        await runtime.stop()
+
+
+def add_models(app: faust.App, transport: Transport, runtime: ModelsRuntime) -> None:
+    """The agent that learns; where it goes on, its checkpoint says."""
+
+    async def resume(assigned: set[TP]) -> Mapping[TP, int]:
+        await runtime.start()
+        return {tp: await runtime.learn.start() for tp in assigned if tp.topic == OUTCOMES}
+
+    transport.assignment_hooks.append(resume)
+
+    @app.timer(interval=CHECKPOINT_S)  # type: ignore[untyped-decorator]
+    async def checkpoint() -> None:
+        if runtime.started:
+            await runtime.learn.checkpoint()
+
+    @app.agent(app.topic(OUTCOMES), name="learn", concurrency=IN_PROGRESS["learn"])
+    async def learn(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.learn.learn(batch.messages)
 
     @app.on_before_shutdown.connect
     async def stop(*_: Any, **__: Any) -> None:

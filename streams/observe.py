@@ -15,11 +15,14 @@ Delivery: exactly once in effect; the idempotency key is the offset. A refused w
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from time import time_ns
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import Message
 
+from tillstream.kernels.offer_occasions import of_click
+from tillstream.kernels.offering import instant_of
 from tillstream.models.features.declared import features
 from tillstream.models.features.fading import instant_ms
 from tillstream.models.features.goods import Goods
@@ -27,10 +30,13 @@ from tillstream.models.features.purchases import Purchases, decode_purchases
 from tillstream.models.features.visits import Visits, decode_visits, encode_visits, seen, unobserved
 from tillstream.schemas.clickstream import ClickEvent, decode_click
 from tillstream.schemas.events import Malformed
+from tillstream.schemas.program_offers import OfferGoods
 from tillstream.schemas.receipts import Identity
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import PURCHASES, VISITORS_S, VISITS, FeatureStore, Kept, Trace
+from tillstream.streams.decide import Decide
 from tillstream.streams.groups import partition_of
+from tillstream.streams.offer_cases import Case
 from tillstream.streams.persons import Person, Persons, identity_of, places_of
 
 UNLINKED_S = 2 * 86_400
@@ -64,11 +70,12 @@ class Seen(NamedTuple):
 class Observe:
     """Observes batches of page views; `partitions` are those of `transactions`."""
 
-    def __init__(self, store: FeatureStore, directory: Directory, partitions: int) -> None:
+    def __init__(self, store: FeatureStore, directory: Directory, partitions: int, decide: Decide | None = None) -> None:
         self.store = store
         self.directory = directory
         self.persons = Persons(directory.registry)
         self.partitions = partitions
+        self.decide = decide
 
     async def observe(self, partition: int, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module.
@@ -82,6 +89,9 @@ class Observe:
             return
         folded = fold([one for one in arrived if one.offset > offset], found)  # (3)
         known = await self.known(folded)  # (4)
+        if self.decide is not None:
+            # Before the states are written: what is judged again after a crash is judged by the same.
+            await self.decide.decide([case for one in known if (case := case_of(one)) is not None], time_ns() // 1_000_000)
         await self.keep(partition, offset, last, known)  # (5)
 
     async def known(self, folded: Sequence[Seen]) -> list[Seen]:
@@ -111,6 +121,18 @@ class Observe:
         }
         await self.store.note_visitors(traces)
         await self.store.apply(VISITS, partition, before, after, states)
+
+
+def case_of(one: Seen) -> Case | None:
+    """A page view of a member, as offers look at it; None: nobody is linked."""
+    if one.person is None:
+        return None
+
+    def featured(goods: OfferGoods, at: datetime) -> dict[str, float]:
+        return one.features(Goods(tuple(goods.sku or ()), tuple(goods.category or ())), at)
+
+    happened = of_click(one.arrived.click, instant_of(one.arrived.at_ms))
+    return Case(happened, one.person.member_id, one.person.account_id, featured if one.person.profiled else None)
 
 
 def decode_batch(messages: Sequence[Message]) -> list[Arrived]:

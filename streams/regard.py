@@ -13,16 +13,24 @@ Delivery: exactly once in effect; the idempotency key is the offset. A refused w
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
+from time import time_ns
 from typing import NamedTuple
 
 from confluent_kafka import Message
 
+from tillstream.kernels.offer_occasions import of_sale
+from tillstream.models.features.declared import features
 from tillstream.models.features.fading import instant_ms
+from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, bought, brought_back, decode_purchases, encode_purchases
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, decode
+from tillstream.schemas.program_offers import OfferGoods
 from tillstream.sinks.features import ACCOUNTS_S, PURCHASES, FeatureStore, Kept, Trace
 from tillstream.sinks.registry import RegistryStore
+from tillstream.streams.decide import Decide
 from tillstream.streams.identify import ACCOUNT
+from tillstream.streams.offer_cases import Case
 from tillstream.streams.persons import Person, Persons
 
 ANONYMOUS = ACCOUNT + b"null"
@@ -49,8 +57,9 @@ class Regarded(NamedTuple):
 class Regard:
     """Regards batches of what accounts buy."""
 
-    def __init__(self, store: FeatureStore, registry: RegistryStore) -> None:
+    def __init__(self, store: FeatureStore, registry: RegistryStore, decide: Decide | None = None) -> None:
         self.store = store
+        self.decide = decide
         self.persons = Persons(registry)
 
     async def regard(self, partition: int, messages: Sequence[Message]) -> None:
@@ -66,6 +75,8 @@ class Regard:
         new = [one for one in arrived if one.offset > offset]
         persons = await self.persons.of([(one.event.data.member, one.event.data.issued_at) for one in new])  # (3)
         regarded = fold(new, persons, found)  # (4)
+        if self.decide is not None:
+            await self.decide.decide([case for one in regarded if (case := case_of(one)) is not None], time_ns() // 1_000_000)
         await self.keep(partition, offset, last, regarded)  # (5)
 
     async def keep(self, partition: int, before: int, after: int, regarded: Sequence[Regarded]) -> None:
@@ -81,6 +92,18 @@ class Regard:
         )
         states = {account: Kept(encode_purchases(state), ACCOUNTS_S) for account, state in latest.items()}
         await self.store.apply(PURCHASES, partition, before, after, states)
+
+
+def case_of(one: Regarded) -> Case | None:
+    """A sale to a member, as offers look at it; None: it is a return, or nobody's."""
+    event, purchases = one.arrived.event, one.purchases
+    if one.person is None or not isinstance(event, SaleEvent):
+        return None
+
+    def featured(goods: OfferGoods, at: datetime) -> dict[str, float]:
+        return features(None, purchases, Goods(tuple(goods.sku or ()), tuple(goods.category or ())), at)
+
+    return Case(of_sale(event), one.person.member_id, one.person.account_id, featured if one.person.profiled else None)
 
 
 def decode_batch(messages: Iterable[Message]) -> list[Arrived]:

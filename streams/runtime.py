@@ -1,36 +1,44 @@
 """What a worker's agents work with: clients and sinks, connected at the first assignment, closed at the end."""
 
 import asyncio
+from datetime import UTC, datetime
 
 import structlog
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
 from tillstream.kernels.identities import Seal
+from tillstream.models.checkpoints import Signer
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.budgets import BudgetStore
+from tillstream.sinks.checkpoints import CheckpointStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import FeatureStore
 from tillstream.sinks.history_offers import OfferHistory
+from tillstream.sinks.offers import OfferStore
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
 from tillstream.sinks.vouchers import VoucherStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
+from tillstream.streams.decide import Decide
 from tillstream.streams.enrol import Enrol
 from tillstream.streams.forget import Forget
 from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.learn import Learn
 from tillstream.streams.observe import Observe
+from tillstream.streams.offers_restore import restore_offers
 from tillstream.streams.programs import Programs
 from tillstream.streams.rebuild import claim_all, restore_budgets, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.regard import Regard
+from tillstream.streams.scoring import Champions
 from tillstream.streams.stats import Stats, tell_alive
 from tillstream.streams.topics import LEDGER
 from tillstream.streams.vouchers import VoucherView
@@ -185,15 +193,48 @@ class HistoryRuntime(Runtime):
 
 
 class OffersRuntime(Runtime):
-    """What the agents that keep features work with."""
+    """What the agents that keep features and decide on offers work with."""
+
+    def __init__(self, settings: WorkerSettings, worker: str) -> None:
+        super().__init__(settings)
+        self.worker = worker
+        self.programs = Programs(self.kafka, None)
+        self.stats = Stats()
 
     async def connect(self) -> None:
         await super().connect()
         await self.directory_filled()
         self.store = FeatureStore(self.redis)
-        self.observe = Observe(self.store, self.directory, self.settings.partitions)
-        self.regard = Regard(self.store, self.directory.registry)
-        self.forget = Forget(self.store, self.settings.partitions)
+        posters = await self.programs.start()
+        offers, registry, partitions = OfferStore(self.redis), self.directory.registry, self.settings.partitions
+        await restore_offers(offers, self.kafka, posters.timetable, datetime.now(UTC))
+        self.champions = Champions(CheckpointStore(self.redis), Signer(self.settings.identity_key.encode()))
+        await self.champions.refresh()
+        decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, self.champions, partitions)
+        self.observe = Observe(self.store, self.directory, partitions, decide)
+        self.regard = Regard(self.store, registry, decide)
+        self.forget = Forget(self.store, registry, partitions, offers)
+
+    async def follow_programs(self) -> None:
+        """Takes programs that were published meanwhile."""
+        if self.started:
+            await self.programs.follow()
+
+    async def refresh_champions(self) -> None:
+        """Takes models that were learned meanwhile."""
+        if self.started:
+            await self.champions.refresh()
+
+    async def publish_stats(self) -> None:
+        """Lets operators see what was decided."""
+        if self.started:
+            await self.stats.publish(self.redis, self.worker)
+
+    async def stop(self) -> None:
+        if self.started:
+            await self.publish_stats()
+            self.programs.stop()
+        await super().stop()
 
     async def directory_filled(self) -> None:
         """Waits until a `points` worker has filled the directory: before that nobody would have consented to anything."""
@@ -203,3 +244,16 @@ class OffersRuntime(Runtime):
                 _log.warning("directory_empty", waits_for="a worker of the role points", seconds=looks * DIRECTORY_LOOK_S)
             looks += 1
             await asyncio.sleep(DIRECTORY_LOOK_S)
+
+
+class ModelsRuntime(Runtime):
+    """What the agent that learns works with."""
+
+    async def connect(self) -> None:
+        await super().connect()
+        self.learn = Learn(CheckpointStore(self.redis), self.routes, Signer(self.settings.identity_key.encode()))
+
+    async def stop(self) -> None:
+        if self.started:
+            await self.learn.checkpoint()
+        await super().stop()

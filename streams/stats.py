@@ -1,6 +1,6 @@
 """What a worker has done since it started: counters and latencies, published to Redis for `demo`, `verify` and operators."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from math import exp, log
 from operator import attrgetter
@@ -32,12 +32,14 @@ BUCKETS_PER_E = 20
 class WorkerStats(Struct):
     """Counters since the start: outcomes by status, ledger records, and latencies in buckets (bucket -> receipts).
 
+    `offers`: by offer id, how many decisions were made, by group, and how many were not, by the first reason against them.
     An event that had to wait for its sale counts as `waiting` when it comes and as `taken_up` when the sale has come.
     """
 
     outcomes: dict[str, int] = {}
     records: int = 0
     latency_buckets: dict[int, int] = {}
+    offers: dict[str, dict[str, int]] = {}
 
 
 class Stats:
@@ -47,6 +49,16 @@ class Stats:
         self.outcomes: Counter[str] = Counter()
         self.records = 0
         self.buckets: Counter[int] = Counter()
+        self.offers: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def count_offer(self, offer_id: str, what: str) -> None:
+        """Adds one decision on an offer, or one that was not made."""
+        self.offers[offer_id][what] += 1
+
+    def figures(self) -> WorkerStats:
+        """All of it."""
+        offers = {name: dict(counts) for name, counts in self.offers.items()}
+        return WorkerStats(dict(self.outcomes), self.records, dict(self.buckets), offers)
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Adds what became of one batch."""
@@ -62,8 +74,7 @@ class Stats:
 
     async def publish(self, client: Redis, worker: str) -> None:
         """Writes the figures to Redis, where they stay for `STATS_KEPT_S` seconds."""
-        figures = WorkerStats(dict(self.outcomes), self.records, dict(self.buckets))
-        await client.set(STATS_PREFIX + worker, msgspec.json.encode(figures), ex=STATS_KEPT_S)
+        await client.set(STATS_PREFIX + worker, msgspec.json.encode(self.figures()), ex=STATS_KEPT_S)
 
 
 async def tell_alive(client: Redis) -> None:
@@ -97,7 +108,9 @@ def merged(workers: Iterable[WorkerStats]) -> WorkerStats:
         total.outcomes.update(worker.outcomes)
         total.records += worker.records
         total.buckets.update(worker.latency_buckets)
-    return WorkerStats(dict(total.outcomes), total.records, dict(total.buckets))
+        for name, counts in worker.offers.items():
+            total.offers[name].update(counts)
+    return total.figures()
 
 
 async def read_stats(client: Redis) -> WorkerStats:

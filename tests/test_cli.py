@@ -431,7 +431,9 @@ def test_kafka_that_is_not_there_is_named_with_its_setting(place: Place, command
 
 
 @pytest.mark.usefixtures("program")
-@pytest.mark.parametrize("command", ["worker", "worker --role history", "verify", "explain --receipt r", "rebuild --yes"])
+@pytest.mark.parametrize(
+    "command", ["worker", "worker --role history", "worker --role offers", "verify", "explain --receipt r", "rebuild --yes"]
+)
 def test_redis_that_is_not_there_is_named_with_its_setting(place: Place, command: str) -> None:
     nowhere = f"redis://{HOST}:{free_port()}/0"
     line = complaint(invoke(*command.split(), **place.settings(redis=nowhere)))

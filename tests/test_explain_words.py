@@ -11,7 +11,8 @@ from tillstream.kernels.timetable import Timetable
 from tillstream.kernels.wording import explanation_words
 from tillstream.schemas.explanations import Explanation
 from tillstream.schemas.program_file import parse_program
-from tillstream.schemas.programs import Cap, Goods, MemberTerms, When
+from tillstream.schemas.program_parts import Goods
+from tillstream.schemas.programs import Cap, MemberTerms, When
 from tillstream.simulate import Deliveries, Simulation
 from tillstream.simulated_explanations import explanations_of
 

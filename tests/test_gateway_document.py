@@ -27,7 +27,8 @@ def test_every_route_is_in_the_document_with_what_it_takes_and_answers() -> None
         assert page_of["summary"].endswith(".")
         assert set(page_of["responses"]) == {*map(str, route.answers), "default"}
         assert {p["name"] for p in page_of["parameters"] if p["in"] == "path"} == set(re.findall(r"\{(\w+)\}", route.path))
-        assert ("requestBody" in page_of) == (route.takes is not None) == (route.method == "POST")
+        assert ("requestBody" in page_of) == (route.takes is not None)
+        assert route.takes is None or route.method == "POST"
 
 
 def test_every_route_but_an_operator_s_needs_a_scope() -> None:

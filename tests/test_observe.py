@@ -25,14 +25,16 @@ from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import PURCHASES, VISITS, FeatureStore
 from tillstream.sinks.redis import connect
 from tillstream.sinks.state import Fenced
+from tillstream.streams.forget import Forget
 from tillstream.streams.groups import partition_of
 from tillstream.streams.observe import Observe, Seen
 from tillstream.streams.observe import decode_batch as decode_clicks
-from tillstream.streams.topics import CLICKSTREAM, TRANSACTIONS
+from tillstream.streams.topics import CLICKSTREAM, MEMBERS, TRANSACTIONS
 
 pytestmark = pytest.mark.slow
 
 NOW = datetime.now(UTC).replace(microsecond=0)
+DAY = timedelta(days=1)
 CHEESE = Goods((), ("dairy/**",))
 SHOP = "web/shop.example.org"
 
@@ -180,6 +182,29 @@ def test_observe_member_who_withdraws_or_is_erased_is_forgotten(here: Stage, how
     assert purchases_of(here, home) is None
     assert visits_of(here, visitor) is None
     assert visits_of(here, f"{visitor} other") is not None
+
+
+def test_forget_record_from_before_a_consent_deletes_nothing(here: Stage) -> None:
+    """A worker that starts reads `members` from the beginning: what a member refused once is not what it refuses now."""
+    here.send([enrolled("m8", profiling=False)])
+    key = PURCHASES.key(partition_of("m8", PARTITIONS), "m8")
+    with here.client() as client:
+        until(lambda: bool(client.exists(key)), "the mark", SETTLED_S)
+        client.delete(key)  # As a minute does.
+    here.send([envelope("member.consent_changed", "yes", NOW - DAY, "crm", {"member_id": "m8", "consents": {"profiling": True}})])
+    here.settle()
+    here.send([sale("m8 1", "m8", 0)], key="till")
+    observed(here)
+    before = purchases_of(here, "m8")
+
+    async def again() -> None:
+        async with connect(here.config.redis) as client:
+            await Forget(FeatureStore(client), Directory(client).registry, PARTITIONS).forget(here.records(MEMBERS, 1))
+
+    asyncio.run(again())
+    assert before is not None
+    assert purchases_of(here, "m8") == before
+    assert purchases_of(here, "m2") is None
 
 
 def with_observe(here: Stage, scenario: Callable[[Observe], Awaitable[None]]) -> None:

@@ -86,11 +86,6 @@ def test_random_programs_are_read_and_compiled(seed: int) -> None:
     CompiledRules(parsed)
 
 
-def test_offers_are_refused_with_the_reason() -> None:
-    found = {mistake.path: mistake.hint for mistake in mistakes(HEAD + "[[offers]]\nid = 1")}
-    assert "does not judge it yet" in found["$.offers"]
-
-
 @pytest.mark.parametrize(
     ("text", "path", "words"),
     [

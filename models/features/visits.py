@@ -6,6 +6,7 @@ A page that claims somebody else begins anew: what one person looked at is never
 """
 
 from hashlib import blake2b
+from math import exp2
 
 import msgspec
 from msgspec import Struct, structs
@@ -163,8 +164,8 @@ def counted(visits: Visits, click: ClickEvent, at_ms: int) -> Visits:
 
 
 def strength(fading: Fading, at_ms: int) -> float:
-    """By which categories and goods stay: how much was done lately, to and fro."""
-    return sum(map(abs, sums_at(fading, at_ms)))
+    """By which categories and goods stay: how much was done, to and fro, what happened four hours ago by half."""
+    return sum(map(abs, fading.sums)) * exp2((fading.at_ms - at_ms) / LONG_MS)
 
 
 def sums_at(fading: Fading, at_ms: int) -> tuple[float, ...]:

@@ -29,7 +29,7 @@ def parse_mapping(text: str) -> Versioned:
         tree = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise InvalidMapping([Mistake("$", f"not TOML: {error}")]) from None
-    mistakes = list(form_mistakes(tree, Mapping, ()))
+    mistakes = list(form_mistakes(tree, Mapping))
     if not mistakes:
         mapping = msgspec.convert(tree, Mapping)
         mistakes = list(meaning_mistakes(mapping))

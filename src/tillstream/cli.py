@@ -13,6 +13,7 @@ from msgspec import to_builtins
 from tillstream import __version__
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
+from tillstream.cli_offers import offers
 from tillstream.cli_replay import replay
 from tillstream.cli_vouchers import vouchers
 from tillstream.commands import JSON, Commands, fail, print_json
@@ -25,8 +26,8 @@ PROGRAMS = click.option(
 )  # fmt: skip
 
 ROLE = click.option(
-    "--role", type=click.Choice(["points", "history", "offers"]), default="points", show_default=True,
-    help="Give points, write history, or keep the features that offers are decided by.",
+    "--role", type=click.Choice(["points", "history", "offers", "models"]), default="points", show_default=True,
+    help="Give points, write history, keep the features that offers are decided by, or learn from outcomes.",
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ def main() -> None:
 main.add_command(keys)
 main.add_command(audit)
 main.add_command(vouchers)
+main.add_command(offers)
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")

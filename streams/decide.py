@@ -1,0 +1,177 @@
+"""Page views and receipts -> decisions on offers -> outcomes, triggers (docs/offers.md).
+
+A batch goes through these steps, in this order:
+
+(1) ask the kernel which offers' triggers agree with each event (kernels/offer_occasions.py), of those in force on its local date;
+(2) read, in one round trip, who the members are, their decisions so far, and how often a visitor did such things; note what was seen;
+(3) judge (kernels/offering.py): who is asked, what the models said, and the first reason against every other offer;
+(4) take the decisions in Redis (sinks/offers.py), each under its event: caps, cool-downs and budgets hold over all workers;
+(5) append `offer.decided`, of the control group too, to `outcomes`, `offer.triggered` of the others to `triggers`, and `offer.bought`
+    where a receipt answers an earlier decision; then whoever called acknowledges.
+
+Delivery: at least once. A batch that is judged again finds its decisions in (4), and appends the same ids: readers drop repeats.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import date
+from typing import Protocol
+
+import msgspec
+
+from tillstream.kernels.offer_occasions import RECEIPT, Match, matches
+from tillstream.kernels.offering import NO_VERSION, Occasioned, Placed, Verdict, instant_ms, member_zone, offers_in_force, verdict
+from tillstream.kernels.registry import Registry
+from tillstream.kernels.timetable import Timetable
+from tillstream.schemas.member_state import Member
+from tillstream.schemas.offers import Judgement
+from tillstream.schemas.program_offers import Offer
+from tillstream.sinks.offers import Answer, Attempt, First, OfferStore
+from tillstream.sinks.registry import RegistryStore
+from tillstream.sinks.state import keys
+from tillstream.sinks.writer import Record, Writer
+from tillstream.streams.groups import partition_of
+from tillstream.streams.offer_cases import Asked, Case, Ready, case_key, person_of, seen, unmet_of
+from tillstream.streams.offer_records import bought_records, decided_records
+from tillstream.streams.stats import Stats
+
+AGE_MS_MAX = {"click": 5 * 60_000, RECEIPT: 60 * 60_000}
+"""An event that is older than this when it is judged triggers nothing: the page is closed, the member has left the shop."""
+
+MEMBER_KEY = 5
+"""The place of the members' states among a partition's keys (sinks/state.py)."""
+
+_member = msgspec.json.Decoder(Member)
+
+class Scorer(Protocol):
+    """What judges offers: models by name, as of their latest checkpoint."""
+
+    def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
+        """What a model says; None: there is none of this name yet."""
+
+
+class Decide:
+    """Decides on offers; `timetable` gives the programs of the moment, `partitions` are those of `transactions`."""
+
+    def __init__(
+        self, timetable: Callable[[], Timetable], store: OfferStore, registry: RegistryStore, writer: Writer, stats: Stats, scorer: Scorer,
+        partitions: int,
+    ) -> None:  # fmt: skip
+        self.timetable = timetable
+        self.store = store
+        self.registry = registry
+        self.writer = writer
+        self.stats = stats
+        self.scorer = scorer
+        self.partitions = partitions
+        self._offers: tuple[Timetable, dict[date, list[Placed]]] | None = None
+
+    async def decide(self, cases: Sequence[Case], now_ms: int) -> None:
+        """Takes what members did through the steps of the module; `now_ms` is the time at which it is judged, milliseconds since 1970."""
+        timetable = self.timetable()
+        asked = [Asked(case, self.matched(timetable, case, now_ms)) for case in cases]  # (1)
+        wanted = [one for one in asked if one.found or one.case.happened.name == RECEIPT]
+        if not wanted or not any(version.program.offers for version in timetable.versions):
+            return
+        ready = await self.read(wanted)  # (2)
+        judged = [self.judged(timetable, one) for one in ready]  # (3)
+        attempts = [
+            Attempt(one.person.member_id, case_key(one.case), found.fit) for one, found in zip(ready, judged, strict=True)
+        ]
+        answers = await self.store.take(attempts)  # (4)
+        records: list[Record] = []
+        for one, found, answer in zip(ready, judged, answers, strict=True):
+            records += self.told(timetable, one, found, answer)
+        if records:
+            await self.writer.append(records)  # (5)
+
+    def matched(self, timetable: Timetable, case: Case, now_ms: int) -> list[Match]:
+        """The offers whose triggers agree; none where it is too late for any."""
+        happened = case.happened
+        found = matches(self.in_force(timetable, happened.at.astimezone(timetable.zone).date()), happened)
+        late = now_ms - instant_ms(happened.at) > AGE_MS_MAX[RECEIPT if happened.name == RECEIPT else "click"]
+        for match in found if late else []:
+            self.stats.count_offer(match.placed.offer.id, "too_old")
+        return [] if late else found
+
+    def in_force(self, timetable: Timetable, day: date) -> list[Placed]:
+        """The offers of a local date; worked out once for each, until there are other programs."""
+        if self._offers is None or self._offers[0] is not timetable:
+            self._offers = (timetable, {})
+        known = self._offers[1]
+        if day not in known:
+            known[day] = offers_in_force(timetable, day)
+        return known[day]
+
+    async def read(self, asked: Sequence[Asked]) -> list[Ready]:
+        """Members, decisions, counts."""
+        counted = [(one.case, match) for one in asked for match in one.found if match.placed.offer.trigger.count > 1]
+        firsts = [(one.case, match) for one in asked for match in one.found if match.placed.offer.trigger.first_purchase]
+        looked, registry, tiers = await asyncio.gather(
+            self.store.look(
+                [seen(case, match.placed.offer) for case, match in counted],
+                [First(case.member_id, match.placed.offer.id, case_key(case)) for case, match in firsts],
+                (one.case.member_id for one in asked),
+            ),
+            self.known(one.case.member_id for one in asked),
+            self.tiers(one.case.account_id for one in asked),
+        )
+        unmet = unmet_of(counted, firsts, looked)
+        return [
+            Ready(
+                one.case,
+                [match for match in one.found if match.enough and (case_key(one.case), match.placed.offer.id) not in unmet],
+                person_of(one.case, registry, tiers.get(one.case.account_id, "")),
+                looked.made[one.case.member_id],
+            )
+            for one in asked
+        ]
+
+    async def known(self, members: Iterable[str]) -> Registry:
+        """All that is known of some members."""
+        registry = Registry()
+        registry.members = await self.registry.facts("members", members)
+        return registry
+
+    async def tiers(self, accounts: Iterable[str]) -> dict[str, str]:
+        """The tiers of some accounts, as of their latest event."""
+        names = list(dict.fromkeys(accounts))
+        pipeline = self.store.client.pipeline(transaction=False)
+        for name in names:
+            pipeline.hget(keys(partition_of(name, self.partitions))[MEMBER_KEY], name)
+        states = await pipeline.execute() if names else []
+        return {name: _member.decode(raw).tier or "" for name, raw in zip(names, states, strict=True) if raw is not None}
+
+    def judged(self, timetable: Timetable, one: Ready) -> Verdict:
+        """What the kernel says, without the event's own decision, if it was judged before; models are asked of who may be profiled."""
+        happened = one.case.happened
+        occasion = Occasioned(happened.source, happened.event_id, happened.at, {match.placed.offer.id: match.why for match in one.met})
+        judgements = {match.placed.offer.id: self.judgement(timetable, one, match.placed.offer) for match in one.met}
+        made = [decision for event, decision in one.made.items() if event != case_key(one.case)]
+        return verdict([match.placed for match in one.met], timetable.zone, occasion, one.person, judgements, made)
+
+    def judgement(self, timetable: Timetable, one: Ready, offer: Offer) -> Judgement | None:
+        """What the offer's model says; where there is none yet, the features that it will learn from, under no version."""
+        if offer.model is None or one.case.featured is None:
+            return None
+        at = one.case.happened.at.astimezone(member_zone(one.person.profile, timetable.zone))
+        features = one.case.featured(offer.goods, at)
+        return self.scorer.score(offer.model, offer.id, features) or Judgement(
+            model=offer.model, version=NO_VERSION, score=0.0, features=features
+        )
+
+    def told(self, timetable: Timetable, one: Ready, found: Verdict, answer: Answer) -> Iterator[Record]:
+        """What stands for an event, as records; counted, and so are the reasons against all other offers."""
+        against = found.against | answer.against
+        chosen = next((item for item in found.fit if answer.made is not None and item.made.offer_id == answer.made.offer_id), None)
+        for candidate in found.fit:
+            if candidate is not chosen:
+                against.setdefault(candidate.made.offer_id, "another_first")
+        for offer_id, reason in against.items():
+            self.stats.count_offer(offer_id, reason)
+        if chosen is not None and answer.made is not None:
+            self.stats.count_offer(chosen.made.offer_id, answer.made.group)
+            yield from decided_records(timetable, one, chosen, answer.made)
+        for offer_id, record in bought_records(timetable, one):
+            self.stats.count_offer(offer_id, "bought")
+            yield record

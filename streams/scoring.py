@@ -1,0 +1,55 @@
+"""What decisions ask: the champions of the latest checkpoint, in every worker of the role `offers` (streams/learn.py writes them).
+
+Delivery: a checkpoint counts from the first look after it was written, at most `REFRESH_S` later. One that can't be read is logged once,
+and the champions before it stay.
+"""
+
+import asyncio
+
+import structlog
+
+from tillstream.models.checkpoints import Champion, CheckpointRefused, Signer
+from tillstream.models.propensity import BadFeature
+from tillstream.schemas.offers import Judgement
+from tillstream.sinks.checkpoints import CheckpointStore
+
+REFRESH_S = 2.0
+"""The learner writes every five seconds; a look is one read of a number."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Champions:
+    """Scores by the champion of each offer."""
+
+    def __init__(self, store: CheckpointStore, signer: Signer) -> None:
+        self.store = store
+        self.signer = signer
+        self.offset: int | None = None
+        self.by_offer: dict[str, Champion] = {}
+
+    async def refresh(self) -> None:
+        """Takes the latest checkpoint, if there is a new one."""
+        offset = await self.store.offset()
+        if offset == self.offset:
+            return
+        found = await self.store.champions()
+        try:
+            self.by_offer = await asyncio.to_thread(self._unpacked, found)
+        except CheckpointRefused as refused:
+            _log.warning("champions_refused", reason=refused.reason)
+        self.offset = offset
+
+    def _unpacked(self, found: dict[str, bytes]) -> dict[str, Champion]:
+        return {offer_id: self.signer.unpack_champion(raw) for offer_id, raw in found.items()}
+
+    def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
+        """What the offer's champion says; None: it has learned nothing yet, or the features are none that it takes."""
+        champion = self.by_offer.get(offer_id)
+        if champion is None or champion.outcomes == 0:
+            return None
+        try:
+            score = champion.score(features)
+        except BadFeature:
+            return None
+        return Judgement(model=champion.name, version=champion.version, score=score, features=features)

@@ -1,0 +1,93 @@
+"""An offer from end to end: an enrolment, a page view by HTTP, the trigger, what the shop says of it, and the receipt that answers it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.gateway_harness import Place, place
+from tests.pipeline_harness import SETTLED_S, until
+from tests.test_decide import read
+from tests.test_program_offers import offer
+from tillstream.installation import WorkerProcess
+from tillstream.schemas.offers import OutcomeEvent, TriggeredEvent, decode_outcome, decode_trigger
+from tillstream.schemas.program_file import parse_program
+from tillstream.schemas.publishing import published
+from tillstream.sinks.offers import member_keys
+from tillstream.streams.programs import publish
+from tillstream.streams.topics import OUTCOMES, TRIGGERS
+
+pytestmark = pytest.mark.slow
+
+OFFERS = """
+rules = []
+[program]
+id = "offers"
+currency = "PLN"
+time_zone = "Europe/Warsaw"
+[units.points]
+expires = { after_days = 20 }
+""" + offer("budget = 10\ncap = { per_member = { max = 1, days = 1 } }")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("offers")
+    with place(folder) as there:
+        publish(there.stage.kafka, [published(parse_program(OFFERS), OFFERS, datetime.now(UTC))])
+        worker = WorkerProcess(there.stage.config, "offers", folder / "offers")
+        worker.start()
+        try:
+            yield there
+        finally:
+            worker.stop()
+
+
+def outcomes(shop: Place) -> list[OutcomeEvent]:
+    return [decode_outcome(raw) for raw in read(shop.stage.kafka, OUTCOMES, [0])]
+
+
+def triggers(shop: Place) -> list[TriggeredEvent]:
+    return [decode_trigger(raw) for raw in read(shop.stage.kafka, TRIGGERS, [0] * shop.stage.config.partitions)]
+
+
+def test_page_view_becomes_a_trigger_and_what_follows_stands_on_outcomes(shop: Place) -> None:
+    consents = {"marketing": True, "personalised": True}
+    enrolment = {"data": {"member_id": "m1", "consents": consents}, "time": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
+    assert shop.post("/v1/members", enrolment).status == 200
+    item = {"item_id": "1", "item_category": "dairy/cheese/blue"}
+    params: dict[str, Any] = {"page_location": "/cheese", "items": [item]}
+    body = {"visitor_id": "v1", "session_id": "s1", "member": {"scheme": "member", "value": "m1"}}
+    assert shop.post("/v1/events", body | {"events": [{"name": "view_item", "params": params}] * 3}).body["accepted"] == 3
+    until(lambda: bool(triggers(shop)), "a trigger", SETTLED_S)
+    (trigger,) = triggers(shop)
+    assert (trigger.data.member_id, trigger.data.visitor_id, trigger.data.channel) == ("m1", "v1", "page")
+
+    name = trigger.data.decision_id
+    for word in ("shown", "clicked", "redeemed"):
+        assert shop.post(f"/v1/offers/{name}/{word}", None).status == 202
+    assert shop.post("/v1/offers/nothing/shown", None).status == 404
+    now = datetime.now(UTC)
+    lines = [{"line_no": 1, "sku": "1", "category": "dairy/cheese/blue", "quantity_milli": 1000, "amount": 700}]
+    data = {
+        "receipt_id": "r1", "store_id": "1", "register_id": "1", "business_date": now.date().isoformat(), "issued_at": now.isoformat(),
+        "currency": "PLN", "member": {"scheme": "member", "value": "m1"}, "lines": lines,
+    }  # fmt: skip
+    assert shop.post("/v1/receipts", {"type": "receipt.sale", "data": data}).status == 200
+    until(lambda: len(outcomes(shop)) >= 5, "the receipt's answer", SETTLED_S)
+    kinds = [str(type(event).__struct_config__.tag) for event in outcomes(shop)]
+    assert kinds == ["offer.decided", "offer.shown", "offer.clicked", "offer.redeemed", "offer.bought"]
+    assert {event.data.decision_id for event in outcomes(shop)} == {name}
+
+    made, redeemed, _ = member_keys("m1")
+    with shop.stage.client() as client:
+        assert client.hlen(made) == 1
+        assert client.hexists(redeemed, name)
+    assert shop.post("/v1/members/m1/erase", {}).status == 200
+
+    def gone() -> bool:
+        with shop.stage.client() as client:
+            return not client.exists(made)
+
+    until(gone, "what was offered to be forgotten", SETTLED_S)
