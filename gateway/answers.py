@@ -3,12 +3,14 @@
 Money is minor units of `currency`, points are integers, dates ISO 8601; names are those of the ledger (schemas/ledger.py).
 """
 
+from datetime import datetime
 from typing import Literal
 
 from msgspec import Struct
 
 from tillstream.gateway.problems import Problem
 from tillstream.schemas.ledger import EntryKind
+from tillstream.schemas.offers import Worth
 
 
 class Lot(Struct, frozen=True):
@@ -34,6 +36,18 @@ class Balance(Struct, frozen=True):
     lots: list[Lot]
 
 
+class OpenOffer(Struct, frozen=True):
+    """An offer that a member may use at the till until `expires_at`; its use is told by `POST /v1/offers/{decision_id}/redeemed`."""
+
+    decision_id: str
+    offer_id: str
+    title: str
+    worth: Worth
+    expires_at: datetime
+    sku: list[str]
+    category: list[str]
+
+
 class Identified(Struct, frozen=True):
     """Who somebody is to a cashier: a first name, or what they showed, masked; somebody unknown has nothing, in the same words.
 
@@ -45,6 +59,7 @@ class Identified(Struct, frozen=True):
     currency: str
     balances: list[Balance]
     snapshot: str | None = None
+    offers: list[OpenOffer] = []
 
 
 class Entry(Struct, frozen=True):

@@ -4,10 +4,12 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from tillstream.gateway.answers import Identified
+from tillstream.gateway.answers import Identified, OpenOffer
 from tillstream.gateway.basis import snapshot_of
 from tillstream.gateway.bodies import IdentifyBody, decoded
 from tillstream.gateway.routes import Answer, Call
+from tillstream.gateway.standing import Open
+from tillstream.kernels.offering import instant_of, worth_of
 from tillstream.schemas.receipts import Identity
 
 SHOWN = 4
@@ -20,7 +22,7 @@ _body = msgspec.json.Decoder(IdentifyBody)
 
 
 async def identify(call: Call) -> Answer:
-    """The member's first name, tier and balances; somebody unknown gets the same answer, with nothing in it."""
+    """The member's first name, tier, balances and open offers; somebody unknown gets the same answer, with nothing in it."""
     asked = decoded(_body, call.body)
     standings = call.gateway.standings
     identity = call.gateway.seal.sealed(asked.identity)
@@ -31,8 +33,23 @@ async def identify(call: Call) -> Answer:
             tier=standings.tier(standing),
             currency=standings.program_on(standings.today()).program.currency,
             balances=standings.balances(standing),
+            offers=[shown(one) for one in standing.offers],
             snapshot=await snapshot_of(call.gateway, identity, standing) if asked.with_snapshot else None,
         )
+    )
+
+
+def shown(one: Open) -> OpenOffer:
+    """An offer as a cashier sees it."""
+    goods = one.offer.goods
+    return OpenOffer(
+        decision_id=one.made.decision_id,
+        offer_id=one.offer.id,
+        title=one.offer.title,
+        worth=worth_of(one.offer, one.currency),
+        expires_at=instant_of(one.made.ends_ms),
+        sku=goods.sku or [],
+        category=goods.category or [],
     )
 
 

@@ -13,8 +13,10 @@ import msgspec
 
 from tillstream.kernels.facts import Fact, fact_in
 from tillstream.kernels.holdings import Units
+from tillstream.kernels.offering import Made
 from tillstream.kernels.registry import Facts
 from tillstream.schemas.member_state import Member
+from tillstream.sinks.offers import made_in, member_keys
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.registry import RegistryStore, index_key
 from tillstream.sinks.state import keys
@@ -39,10 +41,11 @@ class Held(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """What a look needs: subjects of facts, and accounts."""
+    """What a look needs: subjects of facts, accounts, and members whose offers are wanted."""
 
     facts: frozenset[Subject] = frozenset()
     accounts: frozenset[str] = frozenset()
+    offers: frozenset[str] = frozenset()
 
 
 class Hints:
@@ -78,12 +81,14 @@ class Look(RegistryStore):
         self.read_accounts: dict[str, Held] = {}
         self.needed_facts: set[Subject] = set()
         self.needed_accounts: set[str] = set()
+        self.read_offers: dict[str, list[Made]] = {}
+        self.needed_offers: set[str] = set()
         self.trips = 0
 
     @property
     def needed(self) -> Keys:
         """What was asked for so far."""
-        return Keys(frozenset(self.needed_facts), frozenset(self.needed_accounts))
+        return Keys(frozenset(self.needed_facts), frozenset(self.needed_accounts), frozenset(self.needed_offers))
 
     async def facts(self, name: str, subjects: Iterable[str]) -> Facts:
         """As `RegistryStore.facts`."""
@@ -99,6 +104,12 @@ class Look(RegistryStore):
         await self.fetch(Keys(accounts=frozenset(wanted.keys() - self.read_accounts.keys())))
         return {name: self.read_accounts[name] for name in wanted}
 
+    async def offers(self, member: str) -> list[Made]:
+        """The decisions on offers for a member that it did not redeem."""
+        self.needed_offers.add(member)
+        await self.fetch(Keys(offers=frozenset({member} - self.read_offers.keys())))
+        return self.read_offers[member]
+
     async def fetch(self, wanted: Keys) -> None:
         """Reads keys in one round trip; nothing where there are none."""
         subjects: dict[str, list[Subject]] = defaultdict(list)
@@ -107,7 +118,7 @@ class Look(RegistryStore):
         places: dict[int, list[str]] = defaultdict(list)
         for name in wanted.accounts:
             places[partition_of(name, self.partitions)].append(name)
-        if not subjects and not places:
+        if not subjects and not places and not wanted.offers:
             return
         self.trips += 1
         pipeline = self.client.pipeline(transaction=False)
@@ -119,6 +130,10 @@ class Look(RegistryStore):
             pipeline.hmget(account_key, names)
             if self.with_members:
                 pipeline.hmget(member_key, names)
+        for member in wanted.offers:
+            made, redeemed, _ = member_keys(member)
+            pipeline.hgetall(made)
+            pipeline.hkeys(redeemed)
         answers = iter(await pipeline.execute())
         for some in subjects.values():
             self.read_facts |= {subject: facts_in(value) for subject, value in zip(some, next(answers), strict=True)}
@@ -126,8 +141,11 @@ class Look(RegistryStore):
             as_of = next(answers)
             units = next(answers)
             members = next(answers) if self.with_members else [None] * len(names)
-            for name, holdings, member in zip(names, units, members, strict=True):
-                self.read_accounts[name] = held(as_of, holdings, member)
+            for name, holdings, state in zip(names, units, members, strict=True):
+                self.read_accounts[name] = held(as_of, holdings, state)
+        for member in wanted.offers:
+            decisions, used = made_in(next(answers)), {name.decode() for name in next(answers)}
+            self.read_offers[member] = [made for made in decisions.values() if made.decision_id not in used]
 
 
 def facts_in(value: bytes | None) -> list[Fact]:

@@ -61,7 +61,7 @@ class Seen(Struct, frozen=True, array_like=True):
     @property
     def standing(self) -> Standing:
         """Where the member stood; what its enrolment says is not in it."""
-        return Standing(self.account, self.group, self.held, {})
+        return Standing(self.account, self.group, self.held, {}, [])
 
 
 _decode = msgspec.msgpack.Decoder(Seen).decode

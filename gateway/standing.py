@@ -10,22 +10,36 @@ from tillstream.kernels.facts import limit
 from tillstream.kernels.holdings import NEVER, Holding, Units, copied, settle, spendable, sum_of
 from tillstream.kernels.identities import hash_in, provisional_digest
 from tillstream.kernels.member_poster import MemberPoster
+from tillstream.kernels.offering import Made, instant_ms
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.registry import Registry, root_of
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Snapshot
+from tillstream.schemas.program_offers import Offer, purposes
 from tillstream.schemas.programs import Program
 from tillstream.schemas.receipts import Identity
 from tillstream.sinks.redis import Redis
 
+TILL = "till"
+"""The channel of offers that a cashier is shown."""
+
+
+class Open(NamedTuple):
+    """An offer that a member may use now, by the version that was decided on, whose currency is `currency`."""
+
+    made: Made
+    offer: Offer
+    currency: str
+
 
 class Standing(NamedTuple):
-    """A member's account, the accounts that together are what it has, each as it is, and what its latest enrolment says."""
+    """A member's account, the accounts that together are what it has, each as it is, what its latest enrolment says, open till offers."""
 
     account: str
     group: list[str]
     held: dict[str, Held]
     profile: dict[str, Any]
+    offers: list[Open]
 
     @property
     def units(self) -> Units:
@@ -81,8 +95,26 @@ class Standings:
         held = await look.accounts([account, *group])
         profiles = Registry()
         profiles.members = await look.facts("members", [root])
+        wanted = self.timetable_offers(TILL)
+        made = await look.offers(root) if wanted else []
         self.hints.note(subject, look.needed)
-        return Standing(account, group, held, profiles.profile_at(root, moment) or {})
+        consents, at_ms = profiles.consents_of(root), instant_ms(moment)
+        offers = [
+            Open(item, *wanted[item.version, item.offer_id])
+            for item in made
+            if item.group == "treated" and item.at_ms <= at_ms < item.ends_ms and (item.version, item.offer_id) in wanted
+        ]
+        agreed = [one for one in offers if all(consents.get(purpose) is True for purpose in purposes(one.offer))]
+        return Standing(account, group, held, profiles.profile_at(root, moment) or {}, agreed)
+
+    def timetable_offers(self, channel: str) -> dict[tuple[str, str], tuple[Offer, str]]:
+        """All offers of a channel that were ever published, by version and id, each with its currency."""
+        return {
+            (version.version, offer.id): (offer, version.program.program.currency)
+            for version in self.posters.timetable.versions
+            for offer in version.program.offers
+            if offer.channel == channel
+        }
 
     def program_on(self, day: date) -> Program:
         """What holds on a local date."""

@@ -1,7 +1,7 @@
-"""What decisions ask: the champions of the latest checkpoint, in every worker of the role `offers` (streams/learn.py writes them).
+"""What decisions ask: the champions of the latest checkpoint (streams/learn.py), in every worker of the role `offers`.
 
-Delivery: a checkpoint counts from the first look after it was written, at most `REFRESH_S` later. One that can't be read is logged once,
-and the champions before it stay.
+Delivery: a checkpoint counts from the first look after it was written, at most `REFRESH_S` later. One that can't be read is logged
+once, and the champions before it stay.
 """
 
 import asyncio
