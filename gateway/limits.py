@@ -1,6 +1,7 @@
 """Bounds on what a caller may ask: requests by key, and how deep its JSON may be nested.
 
-A key has a bucket of tokens, `burst` at most, that fills with `per_s` tokens a second; a request takes one. Each gateway counts for itself,
+A key has a bucket of tokens, `burst` at most, that fills with `per_s` tokens a second; a request takes one, a batch one for each of its
+receipts. Each gateway counts for itself,
 so with n gateways behind one address a key may have n times as much.
 """
 
@@ -62,18 +63,21 @@ class Buckets:
         self.rates = rates
         self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, key_id: str, scope: Scope, now: float) -> float:
-        """Takes a token; 0.0, or after how many seconds there is one. `now` is in seconds and never goes back."""
+    def take(self, key_id: str, scope: Scope, now: float, tokens_n: int = 1) -> float:
+        """Takes so many tokens at once, at most `burst`; 0.0, or after how many seconds there are as many.
+
+        `now` is in seconds and never goes back.
+        """
         rate = self.rates.get(scope)
         if rate is None:
             return 0.0
         tokens, before = self.left.pop(key_id, (float(rate.burst), now))
         tokens = min(float(rate.burst), tokens + (now - before) * rate.per_s)
-        taken = tokens >= 1.0
-        self.left[key_id] = (tokens - taken, now)
+        taken = tokens >= tokens_n
+        self.left[key_id] = (tokens - tokens_n if taken else tokens, now)
         if len(self.left) > BUCKETS_MAX:
             self.left.popitem(last=False)
-        return 0.0 if taken else (1.0 - tokens) / rate.per_s
+        return 0.0 if taken else (tokens_n - tokens) / rate.per_s
 
 
 def is_too_deep(raw: bytes, depth_max: int = DEPTH_MAX) -> bool:

@@ -27,18 +27,20 @@ from tillstream.streams.accrue import Fetched
 from tillstream.streams.learn import CHECKPOINT_S
 from tillstream.streams.programs import FOLLOW_EVERY_S
 from tillstream.streams.runtime import HistoryRuntime, ModelsRuntime, OffersRuntime, PointsRuntime, WorkerSettings
-from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS
+from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS, TRIGGERS
 from tillstream.streams.transport import Transport
 
 ROLES: dict[str, tuple[str, ...]] = {
     "points": ("identify", "enrol", "accrue"),
-    "history": ("history", "recall"),
+    "history": ("history", "browsing", "recall"),
     "offers": ("observe", "regard", "forget"),
     "models": ("learn",),
 }
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on; pages don't wait for models."""
 
-IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "history": 2, "recall": 1, "observe": 8, "regard": 8, "forget": 1, "learn": 1}
+IN_PROGRESS = {
+    "identify": 8, "enrol": 1, "accrue": 8, "history": 2, "browsing": 1, "recall": 1, "observe": 8, "regard": 8, "forget": 1, "learn": 1,
+}  # fmt: skip
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
@@ -97,6 +99,7 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
     @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
     async def publish_stats() -> None:
         await runtime.publish_stats()
+        await runtime.tell_alive()
 
     @app.timer(interval=FOLLOW_EVERY_S)  # type: ignore[untyped-decorator]
     async def follow_programs() -> None:
@@ -137,6 +140,11 @@ def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -
 
     @app.agent(app.topic(TRANSACTIONS, LEDGER), name="history", concurrency=IN_PROGRESS["history"])
     async def history(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.history.write(batch.topic, batch.partition, batch.messages)
+
+    @app.agent(app.topic(CLICKSTREAM, OUTCOMES, TRIGGERS), name="browsing", concurrency=IN_PROGRESS["browsing"])
+    async def browsing(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.history.write(batch.topic, batch.partition, batch.messages)
 

@@ -15,7 +15,7 @@ from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import FeatureStore
-from tillstream.sinks.history import History
+from tillstream.sinks.history_offers import OfferHistory
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
@@ -33,7 +33,7 @@ from tillstream.streams.rebuild import claim_all, restore_budgets, restore_direc
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
 from tillstream.streams.regard import Regard
-from tillstream.streams.stats import Stats
+from tillstream.streams.stats import Stats, tell_alive
 from tillstream.streams.topics import LEDGER
 from tillstream.streams.window import Window
 
@@ -145,6 +145,11 @@ class PointsRuntime(Runtime):
         if self.started:
             await self.stats.publish(self.redis, self.worker)
 
+    async def tell_alive(self) -> None:
+        """Lets gateways see that somebody gives points."""
+        if self.started:
+            await tell_alive(self.redis)
+
     async def stop(self) -> None:
         if self.started:
             await self.publish_stats()
@@ -161,7 +166,7 @@ class HistoryRuntime(Runtime):
         client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse, self.settings.clickhouse_ca)
         await asyncio.to_thread(migrate, client)
         turn = asyncio.Lock()
-        self.history = HistoryAgent(History(client, self.settings.history_rows), self.state, turn)
+        self.history = HistoryAgent(OfferHistory(client, self.settings.history_rows), self.state, turn)
         self.recall = Recall(Archive(client), self.identify, turn)
 
     async def note_written(self, partitions: list[int]) -> None:

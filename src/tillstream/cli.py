@@ -13,6 +13,7 @@ from msgspec import to_builtins
 from tillstream import __version__
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
+from tillstream.cli_replay import replay
 from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
 
@@ -218,27 +219,6 @@ def up(program_path: str | None) -> None:
     serve_installation(program_path)
 
 
-@main.command(epilog="Example: tillstream replay complete-journey --receipts 5000 --rate 500 --returns 0.03 --seed 7")
-@click.argument("history", metavar="DATASET|FILE")
-@click.option("--receipts", type=click.IntRange(1), help="Stop after so many receipts; default: all.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events a second; default: as fast as Kafka takes them.")
-@click.option("--duplicates", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share delivered twice.")
-@click.option("--returns", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share returned.")
-@click.option("--late", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share delivered late.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Chooses the faults.")
-@JSON
-def replay(
-    history: str, receipts: int | None, rate: float | None, duplicates: float, returns: float, late: float, seed: int, as_json: bool
-) -> None:
-    """History into Kafka, at a rate, with seeded faults. Data sets: complete-journey, generated."""
-    from tillstream.console import replay_history
-    from tillstream.histories import Faults
-
-    sent = replay_history(load_config(), history, receipts, rate, Faults(duplicates, returns, late, seed), quiet=as_json)
-    if as_json:
-        print_json(sent)
-
-
 @main.command(epilog="Example: tillstream verify --json")
 @click.option("--skip-history", is_flag=True, help="Leave ClickHouse out.")
 @JSON
@@ -274,6 +254,7 @@ def rebuild(yes: bool, as_json: bool) -> None:
 
 
 main.add_command(ingest)
+main.add_command(replay)
 
 
 @contextmanager
