@@ -16,7 +16,7 @@ All tallies begin anew.
 from collections.abc import Mapping, Sequence
 from math import sqrt
 from statistics import NormalDist
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from river import drift
 
@@ -34,6 +34,12 @@ EVENTS_MAX = 50
 
 DRIFT_DELTA = 0.002
 """ADWIN's bound on false alarms, its usual one."""
+
+
+def watch() -> Any:
+    """ADWIN, which River has without types."""
+    adwin: Any = drift.ADWIN
+    return adwin(delta=DRIFT_DELTA)
 
 
 class Happened(NamedTuple):
@@ -91,7 +97,7 @@ class Contest:
         self.serials = len(names)
         self.champion, *self.challengers = [Contestant(name, serial) for serial, name in enumerate(names)]
         self.happened: list[Happened] = []
-        self.watch = drift.ADWIN(delta=DRIFT_DELTA)
+        self.watch = watch()
 
     @property
     def version(self) -> str:
@@ -144,7 +150,7 @@ class Contest:
         self.champion = best
         for one in (self.champion, *self.challengers):
             one.restart()
-        self.watch = drift.ADWIN(delta=DRIFT_DELTA)
+        self.watch = watch()
         self._note("promotion")
 
     def _note(self, what: Literal["promotion", "drift"]) -> None:

@@ -1,7 +1,7 @@
 """What decisions ask: the champions of the latest checkpoint (streams/learn.py), in every worker of the role `offers`.
 
-Delivery: a checkpoint counts from the first look after it was written, at most `REFRESH_S` later. One that can't be read is logged
-once, and the champions before it stay.
+Delivery: a checkpoint counts from the first look after it was written, at most `REFRESH_S` later. What can't be read is
+logged, and the champion before it stays.
 """
 
 import asyncio
@@ -33,15 +33,19 @@ class Champions:
         offset = await self.store.offset()
         if offset == self.offset:
             return
-        found = await self.store.champions()
-        try:
-            self.by_offer = await asyncio.to_thread(self._unpacked, found)
-        except CheckpointRefused as refused:
-            _log.warning("champions_refused", reason=refused.reason)
+        self.by_offer = await asyncio.to_thread(self._unpacked, await self.store.champions(), self.by_offer)
         self.offset = offset
 
-    def _unpacked(self, found: dict[str, bytes]) -> dict[str, Champion]:
-        return {offer_id: self.signer.unpack_champion(raw) for offer_id, raw in found.items()}
+    def _unpacked(self, found: dict[str, bytes], before: dict[str, Champion]) -> dict[str, Champion]:
+        champions: dict[str, Champion] = {}
+        for offer_id, raw in found.items():
+            try:
+                champions[offer_id] = self.signer.unpack_champion(raw)
+            except CheckpointRefused as refused:
+                _log.warning("champion_refused", offer=offer_id, reason=refused.reason)
+                if offer_id in before:
+                    champions[offer_id] = before[offer_id]
+        return champions
 
     def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
         """What the offer's champion says; None: it has learned nothing yet, or the features are none that it takes."""

@@ -21,6 +21,7 @@ from tillstream.sinks.checkpoints import LEARNER, CheckpointStore
 from tillstream.sinks.redis import connect
 from tillstream.sinks.writer import Writer
 from tillstream.streams.learn import Learn
+from tillstream.streams.scoring import Champions
 
 KEY = b"an installation's key"
 EVERY = 50
@@ -73,6 +74,30 @@ def test_learn_starting_on_a_checkpoint_that_somebody_else_wrote_begins_anew(red
             assert await store.load() is None
             await store.save(7, Signer(KEY).pack(learned(10), 7), {})
             assert await learn.start() == 8
+
+    asyncio.run(scenario())
+
+
+def test_champions_follow_the_learner_and_leave_out_what_is_not_signed(redis: RedisServer) -> None:
+    if redis.kind != "valkey":
+        pytest.skip("what differs between servers is tested below")
+    learner, features = learned(), {"coupons": 1.0, "noise": 0.0}
+
+    async def scenario() -> None:
+        async with connect(redis.url) as client:
+            store, signer = CheckpointStore(client), Signer(KEY)
+            here = Champions(store, signer)
+            await here.refresh()
+            assert here.score("m", "cheese", features) is None
+            packed = signer.pack_champions(learner, 5)
+            await store.save(5, signer.pack(learner, 5), packed | {"tea": b"forged" + packed["cheese"]})
+            await here.refresh()
+            judgement = here.score("m", "cheese", features)
+            assert judgement is not None
+            assert (judgement.model, judgement.version) == (champions(learner)["cheese"].name, learner.offers["cheese"].contest.version)
+            assert judgement.score == champions(learner)["cheese"].score(features)
+            assert judgement.features == features
+            assert here.score("m", "tea", features) is None
 
     asyncio.run(scenario())
 
