@@ -25,5 +25,7 @@ setup(
             "embedsignature": True,
         },
         force=CHECKED,
-    )
+        nthreads=os.cpu_count() or 1,
+    ),
+    options={"build_ext": {"parallel": True}},
 )

@@ -35,12 +35,16 @@ class Balance(Struct, frozen=True):
 
 
 class Identified(Struct, frozen=True):
-    """Who somebody is to a cashier: a first name, or what they showed, masked; somebody unknown has nothing, in the same words."""
+    """Who somebody is to a cashier: a first name, or what they showed, masked; somebody unknown has nothing, in the same words.
+
+    `snapshot`, where it was asked for, is for quotes while Redis does not answer; null: none is given.
+    """
 
     name: str
     tier: str | None
     currency: str
     balances: list[Balance]
+    snapshot: str | None = None
 
 
 class Entry(Struct, frozen=True):
@@ -68,7 +72,11 @@ class Payable(Struct, frozen=True):
 
 
 class Quoted(Struct, frozen=True):
-    """What a basket would do if it were sold now: nothing of it has happened. `earns` has sums by unit."""
+    """What a basket would do if it were sold now: nothing of it has happened. `earns` has sums by unit.
+
+    `stale`: Redis did not answer, and all of it, balances included, is as of the moment `as_of`, when the caller's snapshot was made.
+    `snapshot`, where it was asked for, is what the caller may send then; null: none is given.
+    """
 
     program_version: str | None
     earns: dict[str, int]
@@ -76,6 +84,9 @@ class Quoted(Struct, frozen=True):
     payable: list[Payable]
     tier: str | None
     balances: list[Balance]
+    stale: bool = False
+    as_of: str | None = None
+    snapshot: str | None = None
 
 
 class Outcome(Struct, frozen=True):
@@ -145,10 +156,15 @@ class Health(Struct, frozen=True):
 
 
 class Readiness(Struct, frozen=True):
-    """Whether requests can be answered now, and what each server behind says; `spooled` receipts wait on disk for Kafka."""
+    """Whether requests can be answered now, and what each server behind says; `spooled` receipts wait on disk for Kafka.
+
+    `worker`: one that gives points was alive within the last ten seconds. Without, receipts are kept and answered 202, and everything
+    else is as ever, so it does not count for `ready`.
+    """
 
     ready: bool
     redis: bool
     kafka: bool
     replies: bool
+    worker: bool
     spooled: int

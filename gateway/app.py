@@ -33,7 +33,8 @@ def create_app(gateway: Gateway) -> web.Application:
     """The application; it connects when it starts and closes what it opened when it ends."""
     scopes = {route.name: route.scope for route in ROUTES if route.scope is not None}
     origins = Origins(parse_origins(gateway.settings.gateway_origins), frozenset(route.path for route in ROUTES if route.crossing))
-    app = web.Application(middlewares=middlewares(gateway, scopes, origins), client_max_size=gateway.settings.gateway_body_bytes_max)
+    sizes = {route.name: route.size for route in ROUTES if route.size is not None}
+    app = web.Application(middlewares=middlewares(gateway, scopes, sizes, origins), client_max_size=gateway.settings.gateway_body_bytes_max)
     app[GATEWAY] = gateway
     app.on_response_prepare.append(origins.tell)
     app.cleanup_ctx.append(connected)

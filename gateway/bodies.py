@@ -28,14 +28,24 @@ CLICKS_MAX = 100
 """Events of one batch of page views: a browser sends a handful, a shop's server what it gathered in a second."""
 
 
+SNAPSHOT_MAX = 65_536
+"""Characters of a snapshot: forty times one of a member who shops every other day; nothing longer is given."""
+
+Token = Annotated[str, Meta(min_length=1, max_length=SNAPSHOT_MAX)]
+
+
 class IdentifyBody(Struct, frozen=True):
-    """Whom to look for."""
+    """Whom to look for; `with_snapshot`: the answer is to have one, for quotes while Redis does not answer."""
 
     identity: Identity
+    with_snapshot: bool = False
 
 
 class QuoteBody(Struct, frozen=True, kw_only=True):
-    """A basket: the data of `receipt.sale` without a `receipt_id`, which it gets when it is sold."""
+    """A basket: the data of `receipt.sale` without a `receipt_id`, which it gets when it is sold.
+
+    `snapshot`: one that came for the same `member`; looked at where Redis does not answer. `with_snapshot`: the answer is to have one.
+    """
 
     store_id: Identifier
     register_id: Identifier
@@ -45,6 +55,8 @@ class QuoteBody(Struct, frozen=True, kw_only=True):
     lines: Annotated[list[Line], Meta(max_length=LINES_MAX)]
     member: Identity | None = None
     tenders: Annotated[list[Tender], Meta(max_length=TENDERS_MAX)] = []
+    snapshot: Token | None = None
+    with_snapshot: bool = False
 
 
 class EventBody(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from tillstream.gateway.answers import Identified
+from tillstream.gateway.basis import snapshot_of
 from tillstream.gateway.bodies import IdentifyBody, decoded
 from tillstream.gateway.routes import Answer, Call
 from tillstream.schemas.receipts import Identity
@@ -22,13 +23,15 @@ async def identify(call: Call) -> Answer:
     """The member's first name, tier and balances; somebody unknown gets the same answer, with nothing in it."""
     asked = decoded(_body, call.body)
     standings = call.gateway.standings
-    standing = await standings.of_identity(call.gateway.seal.sealed(asked.identity), datetime.now(UTC))
+    identity = call.gateway.seal.sealed(asked.identity)
+    standing = await standings.of_identity(identity, datetime.now(UTC))
     return Answer(
         Identified(
             name=first_name(standing.profile.get("attributes", {}).get(NAME)) or masked(asked.identity),
             tier=standings.tier(standing),
             currency=standings.program_on(standings.today()).program.currency,
             balances=standings.balances(standing),
+            snapshot=await snapshot_of(call.gateway, identity, standing) if asked.with_snapshot else None,
         )
     )
 

@@ -1,6 +1,7 @@
 """Bounds on what a caller may ask: requests by key, and how deep its JSON may be nested.
 
-A key has a bucket of tokens, `burst` at most, that fills with `per_s` tokens a second; a request takes one. Each gateway counts for itself,
+A key has a bucket of tokens, `burst` at most, that fills with `per_s` tokens a second; a request takes one, a batch one for each of its
+receipts. Each gateway counts for itself,
 so with n gateways behind one address a key may have n times as much.
 """
 
@@ -62,15 +63,18 @@ class Buckets:
         self.rates = rates
         self.left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, key_id: str, scope: Scope, now: float) -> float:
-        """Takes a token; 0.0, or after how many seconds there is one. `now` is in seconds and never goes back."""
+    def take(self, key_id: str, scope: Scope, now: float, tokens_n: int = 1) -> float:
+        """Takes so many tokens at once, at most `burst`; 0.0, or after how many seconds there are as many.
+
+        `now` is in seconds and never goes back.
+        """
         rate = self.rates.get(scope)
         if rate is None:
             return 0.0
         tokens = self._tokens(key_id, rate, now)
-        taken = tokens >= 1.0
-        self._put(key_id, tokens - taken, now)
-        return 0.0 if taken else (1.0 - tokens) / rate.per_s
+        taken = tokens >= tokens_n
+        self._put(key_id, tokens - tokens_n if taken else tokens, now)
+        return 0.0 if taken else (tokens_n - tokens) / rate.per_s
 
     def charge(self, key_id: str, scope: Scope, tokens: int, now: float) -> None:
         """Takes more tokens for a request that was answered, also beyond what is there: at most a bucket's worth is owed."""

@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Middleware
-from redis.exceptions import RedisClusterException, RedisError
 
 from tillstream.gateway.audit import audited
 from tillstream.gateway.metrics import Metrics
@@ -17,7 +16,8 @@ from tillstream.gateway.origins import Origins, guarded
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.problems import PROBLEM_JSON, Problem, Refusal, named, problem, unavailable
 from tillstream.gateway.runtime import Gateway
-from tillstream.gateway.security import secured
+from tillstream.gateway.security import Size, secured
+from tillstream.sinks.redis import REDIS_AWAY
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,9 +33,11 @@ CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 415: "un
 log = logging.getLogger("tillstream.gateway")
 
 
-def middlewares(gateway: Gateway, scopes: Mapping[str, RouteScope], origins: Origins) -> list[Middleware]:
-    """Outermost first; `scopes` by the route's name."""
-    tells, secures = audited(gateway.events, scopes), secured(gateway.security, scopes)
+def middlewares(
+    gateway: Gateway, scopes: Mapping[str, RouteScope], sizes: Mapping[str, Size], origins: Origins
+) -> list[Middleware]:
+    """Outermost first; `scopes` and `sizes` by the route's name."""
+    tells, secures = audited(gateway.events, scopes), secured(gateway.security, scopes, sizes)
     return [identified, measured(gateway.metrics), tells, with_problems, guarded(origins), secures]
 
 
@@ -74,7 +76,7 @@ async def with_problems(request: web.Request, handler: Handler) -> web.StreamRes
         headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else {}
         code = CODES.get(error.status, "invalid")
         return problem_response(request, problem(error.status, code, detail_of(request, error)), headers)
-    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+    except REDIS_AWAY as error:
         log.warning("away request=%s error=%r", request["id"], error)
         away = unavailable("Redis")
         return problem_response(request, away.problem, away.headers)

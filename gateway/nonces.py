@@ -9,9 +9,7 @@ is too old; what it asks for counts once all the same, by its natural key (G2), 
 import logging
 from collections import OrderedDict
 
-from redis.exceptions import RedisClusterException, RedisError
-
-from tillstream.sinks.redis import Redis
+from tillstream.sinks.redis import REDIS_AWAY, Redis
 
 NONCE_KEY = "tillstream:nonce:"
 
@@ -39,6 +37,6 @@ class Nonces:
         self.here[name] = now
         try:
             return await self.redis.set(NONCE_KEY + name, b"", nx=True, ex=self.kept_s) is not None
-        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        except REDIS_AWAY as error:
             log.warning("nonces_only_here error=%r", error)
             return True

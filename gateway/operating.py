@@ -2,12 +2,12 @@
 
 import asyncio
 
-from redis.exceptions import RedisClusterException, RedisError
-
 from tillstream.gateway.answers import Health, Readiness
 from tillstream.gateway.metrics import CONTENT_TYPE
 from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.runtime import Gateway
+from tillstream.sinks.redis import REDIS_AWAY
+from tillstream.streams.stats import is_one_alive
 
 LOOK_S = 0.5
 
@@ -20,21 +20,21 @@ async def healthz(call: Call) -> Answer:
 async def readyz(call: Call) -> Answer:
     """Whether Redis and Kafka answer, and replies of workers are listened for; 503 where not. A spool with room stands in for Kafka."""
     gateway = call.gateway
-    redis, kafka = await asyncio.gather(redis_answers(gateway), asyncio.to_thread(gateway.events.answers, LOOK_S))
+    (redis, worker), kafka = await asyncio.gather(redis_says(gateway), asyncio.to_thread(gateway.events.answers, LOOK_S))
     replies = gateway.inbox.listening.is_set()
     spooling = gateway.spooling
     ready = redis and (kafka or spooling.has_room) and replies
-    return Answer(Readiness(ready, redis, kafka, replies, spooling.records), 200 if ready else 503)
+    return Answer(Readiness(ready, redis, kafka, replies, worker, spooling.records), 200 if ready else 503)
 
 
-async def redis_answers(gateway: Gateway) -> bool:
-    """Whether Redis does, within half a second."""
+async def redis_says(gateway: Gateway) -> tuple[bool, bool]:
+    """Whether Redis answers within half a second, and whether it knows of a worker that gives points."""
     try:
         async with asyncio.timeout(LOOK_S):
             await gateway.redis.ping()
-    except (RedisError, RedisClusterException, OSError, TimeoutError):
-        return False
-    return True
+            return True, await is_one_alive(gateway.redis)
+    except REDIS_AWAY:
+        return False, False
 
 
 async def metrics(call: Call) -> Answer:

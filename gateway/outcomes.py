@@ -1,8 +1,9 @@
-"""What became of an event, for its caller: from a worker's reply, or, later, from what Redis holds by the event's natural key."""
+"""What became of an event, for its caller: from a worker's reply, or, later, from what Redis or history holds by its natural key."""
 
 from msgspec import Raw
 
 from tillstream.gateway.answers import Entry, Outcome
+from tillstream.gateway.history import posting
 from tillstream.gateway.problems import problem_of
 from tillstream.gateway.runtime import Gateway
 from tillstream.schemas.ledger import Posting, decode_record, entries
@@ -30,7 +31,10 @@ async def outcome_of(gateway: Gateway, reply: Reply | None, status: str, *, with
 async def kept(gateway: Gateway, key: str, member: str | None = None) -> Reply | None:
     """What is known of an event by its natural key: its posting, wherever it is; of a member's, the fact; the last reply that is kept.
 
-    None: it was never seen, is on its way, or is older than Redis remembers.
+    None: it was never seen, or is on its way.
+
+    Raises:
+        Refusal: 503, only ClickHouse can tell, and does not answer.
     """
     pipeline = gateway.redis.pipeline(transaction=False)
     for partition in range(gateway.settings.partitions):
@@ -42,7 +46,10 @@ async def kept(gateway: Gateway, key: str, member: str | None = None) -> Reply |
         facts = await gateway.registry.facts("members", [member])
         if any(fact.key == key for fact in facts.get(member, [])):
             return Reply("", "accepted", key)
-    return await gateway.replies.kept(key)
+    if (reply := await gateway.replies.kept(key)) is not None:
+        return reply
+    record = await posting(gateway, key)
+    return None if record is None else Reply("", "accepted", key, Raw(record))
 
 
 def posting_in(record: Raw) -> Posting | None:

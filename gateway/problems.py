@@ -16,7 +16,7 @@ RETRY_AFTER_S = 1
 
 CONFLICT = "conflict"
 
-STATUS_OF_CODE = {CONFLICT: 409, "not_json": 400, "too_deep": 400, "too_large": 413, "forbidden": 403}
+STATUS_OF_CODE = {CONFLICT: 409, "not_json": 400, "too_deep": 400, "too_large": 413, "forbidden": 403, "outdated": 409}
 """HTTP's status for the codes that have one of their own; all others are 422."""
 
 

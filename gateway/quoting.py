@@ -5,13 +5,14 @@ late, the sale itself will tell.
 """
 
 import secrets
-from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from tillstream.gateway.answers import Payable, Quoted
+from tillstream.gateway.basis import Basis, basis_of, snapshot_of
 from tillstream.gateway.bodies import QuoteBody, decoded
 from tillstream.gateway.outcomes import entries_of
 from tillstream.gateway.problems import refusal
@@ -19,35 +20,28 @@ from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.runtime import Gateway
 from tillstream.gateway.standing import Standing
 from tillstream.kernels.holdings import Holding, spendable
+from tillstream.kernels.identities import Seal
 from tillstream.kernels.payable import payable
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.room import Table
-from tillstream.kernels.routed import Outcome, Routed
-from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import Malformed, SaleEvent, check_receipt, check_year
+from tillstream.schemas.events import Malformed, SaleEvent, check_receipt, check_year, instant_text
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.schemas.programs import Program
 from tillstream.schemas.receipts import Sale
-from tillstream.sinks.budgets import BUDGETS
-from tillstream.sinks.redis import Redis
-from tillstream.streams.groups import partition_of
 
 _body = msgspec.json.Decoder(QuoteBody)
 
 
 async def quote(call: Call) -> Answer:
-    """The points of each line by rule, what may pay, and what the member has."""
+    """The points of each line by rule, what may pay, and what the member has; by the till's `snapshot` where Redis does not answer."""
     gateway = call.gateway
     asked = decoded(_body, call.body)
-    event = sale_of(asked)
-    standing = None
-    if event.data.member is not None:
-        sealed = gateway.seal.sealed(event.data.member)
-        event = msgspec.structs.replace(event, data=msgspec.structs.replace(event.data, member=sealed))
-        standing = await gateway.standings.of_identity(sealed, event.data.issued_at)
-    posting = await judged(gateway, event, standing)
+    event = sealed(sale_of(asked), gateway.seal)
+    basis = await basis_of(gateway, event, asked.snapshot)
+    snapshot = await snapshot_for(gateway, event, basis) if asked.with_snapshot else None
+    posting = judged(gateway.posters, basis)
     program = gateway.standings.program_on(date.fromisoformat(posting.day))
-    entries = entries_of(posting)
+    entries, standing = entries_of(posting), basis.standing
     earns: dict[str, int] = {}
     for entry in entries:
         if entry.kind == "accrual":
@@ -60,8 +54,20 @@ async def quote(call: Call) -> Answer:
             payable=[] if standing is None else [may_pay(program, unit, event.data, standing, posting.day) for unit in program.units],
             tier=None if standing is None else gateway.standings.tier(standing),
             balances=[] if standing is None else gateway.standings.balances(standing),
+            stale=basis.kept is not None,
+            as_of=None if basis.kept is None else instant_text(basis.kept[1].at),
+            snapshot=snapshot,
         )
     )
+
+
+async def snapshot_for(gateway: Gateway, event: SaleEvent, basis: Basis) -> str | None:
+    """What the till may keep of what it is quoted by; of a snapshot, that one; of nobody, nothing."""
+    if basis.kept is not None:
+        return basis.kept[0]
+    if basis.standing is None or event.data.member is None:
+        return None
+    return await snapshot_of(gateway, event.data.member, basis.standing, basis.given)
 
 
 def sale_of(asked: QuoteBody) -> SaleEvent:
@@ -70,7 +76,7 @@ def sale_of(asked: QuoteBody) -> SaleEvent:
     Raises:
         Refusal: as a till's sale would be refused.
     """
-    said = {name: getattr(asked, name) for name in asked.__struct_fields__}
+    said = {name: getattr(asked, name) for name in Sale.__struct_fields__ if name in asked.__struct_fields__}
     sale = Sale(receipt_id=f"quote-{secrets.token_hex(16)}", **said)
     event = SaleEvent(specversion="1.0", id=sale.receipt_id, source="tillstream/quote", time=sale.issued_at, data=sale)
     try:
@@ -86,39 +92,27 @@ def without_data(problem: Malformed) -> Malformed:
     return Malformed(problem.code, problem.path.replace("$.data", "$", 1), problem.message)
 
 
-async def judged(gateway: Gateway, event: SaleEvent, standing: Standing | None) -> Posting:
-    """The posting that the sale would be.
+def sealed(event: SaleEvent, seal: Seal) -> SaleEvent:
+    """The sale with its member's identity as we know it: by its hash."""
+    if event.data.member is None:
+        return event
+    return structs.replace(event, data=structs.replace(event.data, member=seal.sealed(event.data.member)))
+
+
+def judged(posters: Posters, basis: Basis) -> Posting:
+    """The posting that the sale would be; the budgets are a table of this quote's own.
 
     Raises:
         Refusal: it would be refused.
     """
-    posters = gateway.posters
-    account = None if standing is None else standing.account
-    routed = Routed(event, account, 0, b"")
-    snapshot = Snapshot() if standing is None else standing.snapshot()
-    if account is not None and (late := posters.in_need_of_chronicles([routed], snapshot)):
-        await gateway.state.load_chronicles(partition_of(account, gateway.settings.partitions), snapshot, late)
-    given = await budgets_given(gateway.redis, posters.budget_limits)
-    outcome = post(posters, routed, snapshot, given)
+    budgets = Table()
+    budgets.given = dict(basis.given)
+    posters.budgets = budgets
+    outcome = posters.post([basis.routed], basis.snapshot)[0]
     if outcome.problem is not None:
         raise refusal(without_data(outcome.problem))
     posting: Any = decode_record(outcome.records[0])
     return posting  # type: ignore[no-any-return]
-
-
-def post(posters: Posters, routed: Routed, snapshot: Snapshot, given: Mapping[str, int]) -> Outcome:
-    """Posts to the snapshot; the budgets are a table of this quote's own."""
-    budgets = Table()
-    budgets.given = dict(given)
-    posters.budgets = budgets
-    return posters.post([routed], snapshot)[0]
-
-
-async def budgets_given(client: Redis, limits: Mapping[str, int]) -> dict[str, int]:
-    """What was taken of each budget, by rule id, leases included."""
-    names = list(limits)
-    values = await client.hmget(BUDGETS, names) if names else []
-    return {name: int(value or 0) for name, value in zip(names, values, strict=True)}
 
 
 def may_pay(program: Program, unit: str, sale: Sale, standing: Standing, day: str) -> Payable:

@@ -55,6 +55,14 @@ async def post_batch(call: Call) -> Answer:
     return Answer(Outcomes(outcomes))
 
 
+def batch_size(body: bytes) -> int:
+    """How many receipts a batch has, each of which counts as a request; 1 of what is none."""
+    try:
+        return len(_batch.decode(body).events)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return 1
+
+
 def parsed(body: bytes, to: str, key: Created | None) -> Composed | Malformed:
     """The event of one body, or what is wrong with it."""
     try:
@@ -101,6 +109,6 @@ async def known(call: Call, key: str, member: str | None) -> Answer:
     """
     reply = await kept(call.gateway, key, member)
     if reply is None:
-        detail = "no worker has taken it: it was never sent, is on its way, or is older than receipts are kept at hand"
+        detail = "no worker has taken it: it was never sent, or is on its way"
         raise Refusal(problem(404, "not_found", detail))
     return Answer(await outcome_of(call.gateway, reply, str(call.request.rel_url)))

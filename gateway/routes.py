@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.runtime import Gateway
-from tillstream.gateway.security import KEY
+from tillstream.gateway.security import KEY, Size
 from tillstream.schemas.keys import Created
 
 
@@ -63,6 +63,7 @@ class Route(Struct, frozen=True, kw_only=True):
         patient: whether it may take longer than a second: it waits for a worker, or reads history.
         also: content types beside JSON that the caller may accept.
         body_bytes_max: the longest body, bytes; None: what the setting `gateway_body_bytes_max` says.
+        size: as how many requests of its key a body counts (security.py); None: as one.
         crossing: whether pages of the origins in `gateway_origins` may call it (origins.py).
     """
 
@@ -78,4 +79,5 @@ class Route(Struct, frozen=True, kw_only=True):
     patient: bool = False
     also: tuple[str, ...] = ()
     body_bytes_max: int | None = None
+    size: Size | None = None
     crossing: bool = False

@@ -17,6 +17,7 @@ from tillstream.gateway.metrics import Metrics
 from tillstream.gateway.nonces import Nonces
 from tillstream.gateway.producer import KafkaEvents, Lane
 from tillstream.gateway.security import Security
+from tillstream.gateway.snapshots import Snapshots
 from tillstream.gateway.spooling import Spooling
 from tillstream.gateway.standing import Standings
 from tillstream.gateway.vault import Vault
@@ -55,6 +56,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     gateway_auth: bool
     gateway_rates: str
     gateway_replay_window_s: int
+    gateway_snapshot_s_max: int
     spool_folder: str
     spool_bytes_max: int
     redis_ca: str
@@ -70,6 +72,7 @@ class Gateway:
         self.settings = settings
         self.kafka = {"bootstrap.servers": settings.kafka, **settings.kafka_security}
         self.seal = Seal(settings.identity_key.encode(), settings.phone_region)
+        self.snapshots = Snapshots(settings.identity_key.encode(), settings.gateway_snapshot_s_max)
         self.metrics = Metrics()
         self.programs = Programs(self.kafka, seed)
         self.redis = connect(settings.redis, ANSWER_S, settings.redis_ca)

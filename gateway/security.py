@@ -7,14 +7,14 @@ reason why it is no key, all alike; 403 for another's business; 429 with the sec
 import asyncio
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from tillstream.gateway.keyring import Keyring
-from tillstream.gateway.limits import Buckets
+from tillstream.gateway.limits import Buckets, Rate
 from tillstream.gateway.nonces import Nonces
 from tillstream.gateway.permits import RouteScope, check_scope
 from tillstream.gateway.problems import Refusal, problem
@@ -27,6 +27,9 @@ KEY = "key"
 BEARER = "Bearer "
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="tillstream"'}
 
+Size = Callable[[bytes], int]
+"""As how many requests a body counts; 1 where it is none that the endpoint takes."""
+
 
 class Security:
     """Checks requests against the keys; `window_s`: how far a signed request's time may be from ours."""
@@ -37,11 +40,11 @@ class Security:
         self.buckets = buckets
         self.window_s = window_s
 
-    async def check(self, request: web.Request, scope: RouteScope) -> Created:
-        """The key that asks.
+    async def check(self, request: web.Request, scope: RouteScope, size: Size | None) -> Created:
+        """The key that asks; `size`: as how many requests the body counts, None: as one.
 
         Raises:
-            Refusal: 401, 403 or 429.
+            Refusal: 401, 403, 413 or 429.
         """
         if scope == "clicks" and KEY in request.query:  # Beacons can set no headers; the key stands in a page, and is nobody's secret.
             key = self._public(request.query[KEY])
@@ -51,12 +54,18 @@ class Security:
             key = await self._signer(request)
         request[KEY] = key
         check_scope(key, scope)
-        wait_s = self.buckets.take(key.key_id, key.scope, asyncio.get_running_loop().time())
-        if wait_s > 0:
-            rate = self.buckets.rates[key.scope]
-            detail = f"this key may ask {rate.per_s} times a second, {rate.burst} at once (setting gateway_rates); ask again later"
-            raise Refusal(problem(429, "too_many_requests", detail), {"Retry-After": str(math.ceil(wait_s))})
+        if (rate := self.buckets.rates.get(key.scope)) is not None:
+            self._count(key, rate, 1 if size is None else size(await request.read()))
         return key
+
+    def _count(self, key: Created, rate: Rate, requests: int) -> None:
+        limit = f"this key may ask {rate.per_s} times a second, {rate.burst} at once (setting gateway_rates)"
+        if requests > rate.burst:
+            raise Refusal(problem(413, "too_large", f"{requests} receipts, and {limit}; send less at once", "$.events"))
+        wait_s = self.buckets.take(key.key_id, key.scope, asyncio.get_running_loop().time(), requests)
+        if wait_s > 0:
+            told = limit if requests == 1 else f"{requests} receipts count as many requests, and {limit}"
+            raise Refusal(problem(429, "too_many_requests", f"{told}; ask again later"), {"Retry-After": str(math.ceil(wait_s))})
 
     def _bearer(self, given: str) -> Created:
         key = self.keyring.keys.bearer(given[len(BEARER) :].strip(), datetime.now(UTC)) if given.startswith(BEARER) else None
@@ -88,15 +97,18 @@ class Security:
         return key
 
 
-def secured(security: Security | None, scopes: Mapping[str, RouteScope]) -> Middleware:
-    """Lets through who may; `scopes` by the route's name, and whoever asks for another route needs no key. None: keys are off."""
+def secured(security: Security | None, scopes: Mapping[str, RouteScope], sizes: Mapping[str, Size]) -> Middleware:
+    """Lets through who may; `scopes` and `sizes` by the route's name, and whoever asks for a route without scope needs no key. None: keys
+    are off.
+    """
 
     @web.middleware
     async def secure(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[KEY] = None
-        scope = scopes.get(request.match_info.route.name or "")
+        name = request.match_info.route.name or ""
+        scope = scopes.get(name)
         if security is not None and scope is not None:
-            await security.check(request, scope)
+            await security.check(request, scope, sizes.get(name))
         return await handler(request)
 
     return secure

@@ -1,6 +1,5 @@
 """`GET /v1/members/{id}/statement`: a member's ledger entries with the reason of each, as JSON or CSV."""
 
-import asyncio
 import base64
 import csv
 import io
@@ -9,16 +8,15 @@ from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 import msgspec
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from tillstream.gateway.answers import Line, Statement
-from tillstream.gateway.problems import refusal, unavailable
+from tillstream.gateway.history import read
+from tillstream.gateway.problems import refusal
 from tillstream.gateway.reasons import reason_of
 from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.runtime import Gateway
 from tillstream.schemas.events import Malformed, instant_text
 from tillstream.schemas.receipts import Identity
-from tillstream.sinks.clickhouse import Unreachable
 from tillstream.sinks.state import keys
 from tillstream.sinks.statement import NEWEST, Place, Row
 from tillstream.streams.groups import partition_of
@@ -40,7 +38,7 @@ async def statement(call: Call) -> Answer:
     standing = await gateway.standings.of_identity(Identity("member", call.path("id")), datetime.now(UTC))
     accounts = sorted({standing.account, *standing.group})
     complete = await is_complete(gateway, accounts)
-    rows = await page(gateway, accounts, after, limit + 1)
+    rows = await read(HISTORY_S, lambda: gateway.history.page(accounts, after, limit + 1))
     following = cursor(rows[limit - 1].place) if len(rows) > limit else None
     currency = gateway.standings.program_on(gateway.standings.today()).program.currency
     lines = [line_of(row, currency) for row in rows[:limit]]
@@ -51,19 +49,6 @@ async def statement(call: Call) -> Answer:
     if wants_csv(call.request.headers.get("Accept", "")):
         return Answer(as_csv(lines), headers=headers, content_type=f"{CSV}; charset=utf-8")
     return Answer(Statement(lines, following, complete), headers=headers)
-
-
-async def page(gateway: Gateway, accounts: Sequence[str], after: Place, limit: int) -> list[Row]:
-    """Rows from ClickHouse.
-
-    Raises:
-        Refusal: 503, it does not answer.
-    """
-    try:
-        async with asyncio.timeout(HISTORY_S):
-            return await asyncio.to_thread(gateway.history.page, accounts, after, limit)
-    except (Unreachable, ClickHouseError, TimeoutError, OSError):
-        raise unavailable("ClickHouse") from None
 
 
 async def is_complete(gateway: Gateway, accounts: Sequence[str]) -> bool:

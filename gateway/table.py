@@ -7,7 +7,7 @@ from tillstream.gateway.identify import identify
 from tillstream.gateway.operating import healthz, metrics, readyz
 from tillstream.gateway.permits import RouteScope
 from tillstream.gateway.quoting import quote
-from tillstream.gateway.receipts import get_outcome, get_receipt, post_batch, post_receipt
+from tillstream.gateway.receipts import batch_size, get_outcome, get_receipt, post_batch, post_receipt
 from tillstream.gateway.routes import Parameter, Route
 from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
 from tillstream.gateway.voucher_forms import CheckVoucherBody, RedeemVoucherBody, ReleaseVoucherBody, ReserveVoucherBody, VoucherTold
@@ -52,9 +52,10 @@ ROUTES = (
     Route(
         method="POST", path="/v1/receipts/batch", name="post_receipts", scope="till", takes=bodies.BatchBody, answers={200: Outcomes},
         summary="Receipts of a till that was offline, each with its own outcome.", handler=post_batch, parameters=(PREFER,), patient=True,
+        size=batch_size,
     ),
     Route(
-        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt,
+        method="GET", path="/v1/receipts/{id}", name="get_receipt", scope="look", answers={200: Outcome}, handler=get_receipt, patient=True,
         summary="What became of a receipt; the slashes in its id are written %2F.",
         parameters=(
             Parameter("source", "Who issued it, as `tills/PL-0001`.", required=True),
@@ -63,7 +64,7 @@ ROUTES = (
     ),
     Route(
         method="GET", path="/v1/outcomes/{key}", name="get_outcome", scope="look", answers={200: Outcome}, handler=get_outcome,
-        summary="What became of any other event, by its natural key.",
+        summary="What became of any other event, by its natural key.", patient=True,
         parameters=(Parameter("member", "Of a member event: the member."),),
     ),
     event("/v1/holds", "hold", "Sets points aside for one purchase.", bodies.HoldBody, sends("points.hold"), "till"),

@@ -158,7 +158,8 @@ def decode_outcome(raw: bytes) -> OutcomeEvent:
     Raises:
         Malformed: the bytes are no such event; `path` is as precise as the fault allows, `$` for the whole.
     """
-    return decoded(_outcomes, raw)
+    event: OutcomeEvent = decoded(_outcomes, raw)
+    return event
 
 
 def decode_trigger(raw: bytes) -> TriggeredEvent:

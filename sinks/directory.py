@@ -91,6 +91,13 @@ class Directory:
             for index, name in enumerate(names)
         }
 
+    async def claimed(self, sale_keys: Iterable[str]) -> dict[str, str]:
+        """The accounts that sales were claimed for, by natural key; without those that nobody claimed, or that are anonymous."""
+        asked = chunks_by_slot(sale_keys)
+        answers = await self._all(("HMGET", claim_keys(slot)[0], *names) for slot, names in asked)
+        pairs = (pair for (_, names), answer in zip(asked, answers, strict=True) for pair in zip(names, answer, strict=True))
+        return {name: account.decode() for name, account in pairs if account}
+
     async def forget_claims(self, day: date, sale_keys: Iterable[str]) -> None:
         """Lets go of the claims of one local date, which history knows; whoever asks for one is sent there."""
         await self._all(

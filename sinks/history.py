@@ -12,12 +12,12 @@ on the natural key of the receipt or posting; the first offset wins, as it does 
 """
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import groupby
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 import structlog
@@ -84,6 +84,8 @@ _log = structlog.get_logger(__name__)
 class History:
     """Writes blocks; `rejects` counts the records that could not be decoded so far. One thread at a time."""
 
+    columns: ClassVar[Mapping[str, tuple[str, ...]]] = COLUMNS
+
     def __init__(self, client: Client, block_offsets: int = BLOCK_OFFSETS) -> None:
         self.inserter = Inserter(client)
         self.block_offsets = block_offsets
@@ -113,7 +115,7 @@ class History:
             self._count_rejects(topic, partition, rows.get("history_rejects", ()))
             token = token_of(topic, partition, block)
             for table, those in rows.items():
-                self.inserter.insert(table, COLUMNS[table], those, f"{token}/{table}")
+                self.inserter.insert(table, self.columns[table], those, f"{token}/{table}")
                 sent += len(those)
         return sent
 

@@ -31,16 +31,23 @@ Command = tuple[Sequence[Any], Mapping[str, Any]]
 
 
 class _Waiting(NamedTuple):
+    until: float
     wanted: int
     answers: list[Any]
     done: asyncio.Future[list[Any]]
 
 
 class Line(asyncio.Protocol):
-    """One connection, taken over from redis-py when it has been made."""
+    """One connection, taken over from redis-py when it has been made; it ends when an answer takes longer than `answer_s`.
 
-    def __init__(self, connection: Any) -> None:
+    One timer watches whoever has waited longest: answers come in order, so nobody behind them is late before they are.
+    """
+
+    def __init__(self, connection: Any, answer_s: float) -> None:
         self.connection = connection
+        self.answer_s = answer_s
+        self.loop = asyncio.get_running_loop()
+        self.watch: asyncio.TimerHandle | None = None
         self.reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self.waiting: deque[_Waiting] = deque()
         self.ended = asyncio.Event()
@@ -53,10 +60,24 @@ class Line(asyncio.Protocol):
 
     def ask(self, packed: Iterable[bytes], count: int) -> asyncio.Future[list[Any]]:
         """Sends packed commands; their `count` answers, errors among them. Who stops waiting leaves the others undisturbed."""
-        done: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-        self.waiting.append(_Waiting(count, [], done))
+        done: asyncio.Future[list[Any]] = self.loop.create_future()
+        until = self.loop.time() + self.answer_s
+        self.waiting.append(_Waiting(until, count, [], done))
+        if self.watch is None:
+            self.watch = self.loop.call_at(until, self._look)
         self.transport.writelines(packed)
         return done
+
+    def _look(self) -> None:
+        """Ends the connection if the first answer is late: what is on its way there may hang for as long."""
+        self.watch = None
+        if not self.waiting:
+            return
+        if self.waiting[0].until <= self.loop.time():
+            self.transport.abort()
+            self.fail(NotInTime(f"no answer within {self.answer_s} s"))
+        else:
+            self.watch = self.loop.call_at(self.waiting[0].until, self._look)
 
     async def close(self) -> None:
         """Ends it; whoever waits is told that the connection broke."""
@@ -66,6 +87,9 @@ class Line(asyncio.Protocol):
 
     def fail(self, error: RedisError) -> None:
         """Tells everyone who waits."""
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
         while self.waiting:
             done = self.waiting.popleft().done
             if not done.done():
@@ -153,17 +177,13 @@ class Multiplexed(redis_client.Redis):
 
     async def _ask(self, packed: Iterable[bytes], count: int) -> list[Any]:
         line = self.line
-        try:
-            async with asyncio.timeout(self.answer_s):
-                if line is None or line.closed:
+        if line is None or line.closed:
+            try:
+                async with asyncio.timeout(self.answer_s):
                     line = await self._connected()
-                return await line.ask(packed, count)
-        except TimeoutError:
-            # What is on its way there may hang for as long; the next request has a new connection.
-            if line is not None and line is self.line:
-                self.line = None
-                await line.close()
-            raise NotInTime(f"no answer within {self.answer_s} s") from None
+            except TimeoutError:
+                raise NotInTime(f"no connection within {self.answer_s} s") from None
+        return await line.ask(packed, count)
 
     async def _connected(self) -> Line:
         async with self.connecting:
@@ -175,7 +195,7 @@ class Multiplexed(redis_client.Redis):
             connection: Any = self.connection_pool.make_connection()  # type: ignore[no-untyped-call]
             try:
                 await connection.connect()
-                self.line = Line(connection)
+                self.line = Line(connection, self.answer_s)
             except BaseException:
                 await connection.disconnect(nowait=True)
                 raise

@@ -9,6 +9,7 @@ the indexes, again where it was known: so a crash in between is mended by the re
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, get_args
 
@@ -22,6 +23,9 @@ MERGES = ("merged", "unmerged")
 
 STATUSES: tuple[Noted, ...] = get_args(Noted)
 """In the order of the numbers that `tillstream_note_fact` gives."""
+
+TAGS_MAX = 50_000
+"""Members whose tag is remembered: some megabytes."""
 
 KEYS = ("{m7}:members", "{m7}:ties", "{i7}:identities")
 """As the documents call them."""
@@ -124,6 +128,7 @@ def linked(identities: Mapping[str, Sequence[Fact]]) -> Iterator[str]:
     return (fact.value for facts in identities.values() for fact in facts)
 
 
+@lru_cache(TAGS_MAX)
 def tag(member: str) -> str:
     """The hash tag of what is kept by member id."""
     return f"{{m{int.from_bytes(blake2b(member.encode(), digest_size=2).digest()) % SLOTS}}}"

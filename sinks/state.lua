@@ -282,9 +282,9 @@ local function drop_facts(keys, args)
   return #lines
 end
 
--- Applies events of vouchers if the view still stands where the writer believes it does: KEYS {v}:meta, {v}:codes, {v}:batches; ARGV: previous
--- offset, new offset, one MessagePack of two lists: codes {digest, JSON, ...}, batches {name, JSON, ...}. Gives {1, new offset}, or {0, the
--- offset that it stands at} and changes nothing.
+-- Applies events of vouchers if the view still stands where the writer believes it does: KEYS {vouchers}:meta, {vouchers}:codes,
+-- {vouchers}:batches; ARGV: previous offset, new offset, one MessagePack of two lists: codes {digest, JSON, ...}, batches {name, JSON,
+-- ...}. Gives {1, new offset}, or {0, the offset that it stands at} and changes nothing.
 local function apply_vouchers(keys, args)
   local stands = redis.call('HGET', keys[1], 'offset') or '-1'
   if stands ~= args[1] then return {0, tonumber(stands)} end
@@ -296,15 +296,28 @@ local function apply_vouchers(keys, args)
   return {1, tonumber(args[2])}
 end
 
--- Notes that the view is whole, if it stands at this offset: KEYS {v}:meta; ARGV: the offset.
+-- Notes that the view is whole, if it stands at this offset: KEYS {vouchers}:meta; ARGV: the offset.
 local function whole_vouchers(keys, args)
   if (redis.call('HGET', keys[1], 'offset') or '-1') ~= args[1] then return 0 end
   redis.call('HSET', keys[1], 'whole', '1', 'offset', args[1])
   return 1
 end
 
+-- Writes the states that a batch leads to (sinks/features.py), if they stand where the writer believes they do: KEYS meta, states; ARGV:
+-- previous offset, new offset, then (state, seconds that it is kept) pairs. Nothing is written over the mark of what was forgotten, which is
+-- one byte long. Gives {1, new offset}, or {0, the offset that they stand at} and changes nothing.
+local function keep_states(keys, args)
+  local stands = redis.call('HGET', keys[1], 'offset') or '-1'
+  if stands ~= args[1] then return {0, tonumber(stands)} end
+  for at = 2, #keys do
+    if redis.call('STRLEN', keys[at]) ~= 1 then redis.call('SET', keys[at], args[2 * at - 1], 'EX', args[2 * at]) end
+  end
+  redis.call('HSET', keys[1], 'offset', args[2])
+  return {1, tonumber(args[2])}
+end
+
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
-local function version() return 5 end
+local function version() return 6 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}
@@ -319,6 +332,7 @@ redis.register_function('tillstream_unpark', unpark)
 redis.register_function('tillstream_lease_budgets', lease_budgets)
 redis.register_function('tillstream_settle_budgets', settle_budgets)
 redis.register_function('tillstream_restore_budgets', restore_budgets)
+redis.register_function('tillstream_keep_states', keep_states)
 redis.register_function('tillstream_note_fact', note_fact)
 redis.register_function('tillstream_drop_facts', drop_facts)
 redis.register_function('tillstream_apply_vouchers', apply_vouchers)

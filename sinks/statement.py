@@ -1,12 +1,12 @@
-"""A member's ledger entries out of ClickHouse, page by page, the latest first.
+"""A member's ledger entries out of ClickHouse, page by page, the latest first; and single postings that Redis has let go.
 
-In: accounts, and the place of the last entry that was seen. Out: rows. Redis holds no such list: it forgets old postings, and what expires
-or is corrected stands in the ledger and in ClickHouse only.
+In: accounts, and the place of the last entry that was seen; or a natural key. Out: rows; or a ledger record. Redis holds no list of an
+account's entries: it forgets old postings, and what expires or is corrected stands in the ledger and in ClickHouse only.
 """
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from clickhouse_connect.driver.client import Client
 
@@ -22,6 +22,17 @@ WHERE account_id IN {accounts:Array(String)}
 ORDER BY at_ms DESC, posting_id DESC, number DESC
 LIMIT {limit:UInt32}
 """
+
+
+POSTING = """
+SELECT record
+FROM records
+WHERE sale_id IN (SELECT sale_id FROM postings_log WHERE posting_id = toFixedString(unhex({posting:String}), 16))
+    AND posting_id = toFixedString(unhex({posting:String}), 16) AND type = 'ledger.posted'
+ORDER BY kafka_offset
+LIMIT 1
+"""
+"""`records` is sorted by sale, and which sale it is tells `postings_log`, where the key is read in one granule a day."""
 
 
 class Place(NamedTuple):
@@ -64,7 +75,7 @@ class Row(NamedTuple):
 
 
 class Statements:
-    """Reads pages; connects with the first. One query at a time: a client has one session."""
+    """Reads pages and postings; connects with the first. One query at a time: a client has one session."""
 
     def __init__(self, dsn: str, ca: str = "") -> None:
         self.dsn, self.ca = dsn, ca
@@ -78,7 +89,19 @@ class Statements:
             Unreachable, clickhouse_connect's ClickHouseError: ClickHouse could not answer.
         """
         parameters = {"accounts": list(accounts), "at_ms": after.at_ms, "posting": after.posting_id, "number": after.number, "limit": limit}
+        return [Row(*row) for row in self._rows(PAGE, parameters)]
+
+    def posting(self, key: str) -> bytes | None:
+        """The ledger record of a posting by its natural key, 32 hexadecimal digits; None: history has none.
+
+        Raises:
+            As `page`.
+        """
+        rows = self._rows(POSTING, {"posting": key}, {"String": "bytes"})
+        return rows[0][0] if rows else None
+
+    def _rows(self, query: str, parameters: dict[str, Any], formats: dict[str, str] | None = None) -> Sequence[Sequence[Any]]:
         with self.turn:
             if self.client is None:
                 self.client = connect(self.dsn, self.ca)
-            return [Row(*row) for row in self.client.query(PAGE, parameters=parameters).result_rows]
+            return self.client.query(query, parameters=parameters, query_formats=formats).result_rows

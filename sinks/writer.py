@@ -6,6 +6,7 @@ idempotent per session and at least once across a crash: readers tell repeats by
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
@@ -67,6 +68,10 @@ class WriteFailed(Exception):
     """Records were not appended, or it is not known; the batch must be judged again from a fresh snapshot."""
 
 
+Told = dict[KafkaError | None, Message]
+"""What the broker told of a partition's records: the last one that was appended, under None, and the last that met each error."""
+
+
 class _Append(NamedTuple):
     records: Sequence[Record]
     consumed: Consumed | None
@@ -86,8 +91,7 @@ class Writer:
         self.queue: asyncio.Queue[_Append | None] = asyncio.Queue(GROUP_MAX)
         self.thread = ThreadPoolExecutor(1, "kafka-writer")
         self.task: asyncio.Task[None] | None = None
-        self.last: dict[tuple[str, int], int] = {}
-        self.failed: KafkaError | None = None
+        self.told: defaultdict[tuple[str, int], Told] = defaultdict(dict)
         self.stopped = False
 
     async def start(self) -> None:
@@ -152,11 +156,16 @@ class Writer:
 
     def _places(self, append: _Append) -> dict[str, int]:
         written = sorted(set(map(attrgetter("topic", "partition"), append.records)))
-        return {topic: self.last.get((topic, partition), -1) for topic, partition in written}
+        return {topic: self._last(topic, partition) for topic, partition in written}
+
+    def _last(self, topic: str, partition: int) -> int:
+        """The last offset appended to a partition, -1 where there is none, or the key decides."""
+        told = self.told[topic, partition].get(None)
+        return -1 if told is None or partition == ANY else told.offset() or 0
 
     def _commit(self, group: list[_Append]) -> None:
         """One transaction, or one flush, for the whole group; runs in the writer's thread."""
-        self.failed = None
+        self.told.clear()
         if self.transactional:
             self.producer.begin_transaction()
         try:
@@ -172,8 +181,8 @@ class Writer:
             elif not (isinstance(error, KafkaException) and error.args[0].fatal()):
                 self.producer.abort_transaction(COMMIT_S)
             raise
-        if self.failed is not None:
-            raise KafkaException(self.failed)
+        for failed in (error for told in self.told.values() for error in told if error is not None):
+            raise KafkaException(failed)
 
     def _commit_transaction(self, consumed: list[Consumed], membership: object) -> None:
         if consumed:
@@ -182,17 +191,12 @@ class Writer:
         self.producer.commit_transaction(COMMIT_S)
 
     def _produce(self, records: Sequence[Record]) -> None:
-        produce, delivered = self.producer.produce, self._delivered
+        """Hands records over; what becomes of each goes into `told` by a built-in, since there may be a hundred thousand a second."""
+        produce, told = self.producer.produce, self.told
         for topic, key, value, partition, timestamp_ms in records:
             while True:
                 try:
-                    produce(topic, value, key, partition, on_delivery=delivered, timestamp=timestamp_ms)
+                    produce(topic, value, key, partition, on_delivery=told[topic, partition].__setitem__, timestamp=timestamp_ms)
                     break
                 except BufferError:
                     self.producer.poll(QUEUE_FULL_S)
-
-    def _delivered(self, error: KafkaError | None, message: Message) -> None:
-        if error is not None:
-            self.failed = error
-        else:
-            self.last[message.topic(), message.partition()] = message.offset()

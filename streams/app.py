@@ -6,6 +6,8 @@
                                  │    └──────────────────── history ─► ClickHouse
                                  └─ recall ◄─ recall (topic): sales that Redis has let go
     vouchers ─ vouchers ─► Redis
+    clickstream ─ observe ─► Redis ◄─ regard ─ transactions          features (docs/features.md)
+                               ▲──── forget ─ members
 """
 
 import os
@@ -20,16 +22,23 @@ import faust
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from tillstream.sinks.features import PURCHASES, VISITS
 from tillstream.streams.accrue import Fetched
 from tillstream.streams.programs import FOLLOW_EVERY_S
-from tillstream.streams.runtime import HistoryRuntime, PointsRuntime, WorkerSettings
-from tillstream.streams.topics import LEDGER, MEMBERS, RECALL, RECEIPTS, TRANSACTIONS, VOUCHERS
+from tillstream.streams.runtime import HistoryRuntime, OffersRuntime, PointsRuntime, WorkerSettings
+from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS, TRIGGERS, VOUCHERS
 from tillstream.streams.transport import Transport
 
-ROLES: dict[str, tuple[str, ...]] = {"points": ("identify", "enrol", "accrue", "vouchers"), "history": ("history", "recall")}
+ROLES: dict[str, tuple[str, ...]] = {
+    "points": ("identify", "enrol", "accrue", "vouchers"),
+    "history": ("history", "browsing", "recall"),
+    "offers": ("observe", "regard", "forget"),
+}
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
 
-IN_PROGRESS = {"identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1, "history": 2, "recall": 1}
+IN_PROGRESS = {
+    "identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1, "history": 2, "browsing": 1, "recall": 1, "observe": 8, "regard": 8, "forget": 1,
+}  # fmt: skip
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
@@ -60,6 +69,8 @@ def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.A
     worker = f"{role}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     if role == "history":
         add_history(app, transport, HistoryRuntime(settings))
+    elif role == "offers":
+        add_offers(app, transport, OffersRuntime(settings))
     else:
         add_points(app, transport, PointsRuntime(settings, seed, worker))
     return app
@@ -85,6 +96,7 @@ def add_points(app: faust.App, transport: Transport, runtime: PointsRuntime) -> 
     @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
     async def publish_stats() -> None:
         await runtime.publish_stats()
+        await runtime.tell_alive()
 
     @app.timer(interval=FOLLOW_EVERY_S)  # type: ignore[untyped-decorator]
     async def follow_programs() -> None:
@@ -133,10 +145,46 @@ def add_history(app: faust.App, transport: Transport, runtime: HistoryRuntime) -
         async for batch in stream:
             await runtime.history.write(batch.topic, batch.partition, batch.messages)
 
+    @app.agent(app.topic(CLICKSTREAM, OUTCOMES, TRIGGERS), name="browsing", concurrency=IN_PROGRESS["browsing"])
+    async def browsing(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.history.write(batch.topic, batch.partition, batch.messages)
+
     @app.agent(app.topic(RECALL), name="recall", concurrency=IN_PROGRESS["recall"])
     async def recall(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.recall.recall(batch.messages)
+
+    @app.on_before_shutdown.connect
+    async def stop(*_: Any, **__: Any) -> None:
+        await transport.consumer.wait_empty()
+        await runtime.stop()
+
+
+def add_offers(app: faust.App, transport: Transport, runtime: OffersRuntime) -> None:
+    """The agents that keep features of visitors and members; where they go on, Redis says, which has the features."""
+
+    async def stand(assigned: set[TP]) -> Mapping[TP, int]:
+        await runtime.start()
+        kinds = {CLICKSTREAM: VISITS, TRANSACTIONS: PURCHASES}
+        return {tp: await runtime.store.standing(kinds[tp.topic], tp.partition) + 1 for tp in assigned if tp.topic in kinds}
+
+    transport.assignment_hooks.append(stand)
+
+    @app.agent(app.topic(CLICKSTREAM), name="observe", concurrency=IN_PROGRESS["observe"])
+    async def observe(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.observe.observe(batch.partition, batch.messages)
+
+    @app.agent(app.topic(TRANSACTIONS), name="regard", concurrency=IN_PROGRESS["regard"])
+    async def regard(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.regard.regard(batch.partition, batch.messages)
+
+    @app.agent(app.topic(MEMBERS), name="forget", concurrency=IN_PROGRESS["forget"])
+    async def forget(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.forget.forget(batch.messages)
 
     @app.on_before_shutdown.connect
     async def stop(*_: Any, **__: Any) -> None:

@@ -6,6 +6,7 @@ of what expires. Where that changes for accounts of other partitions, they are n
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
 
 import msgspec
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
@@ -20,6 +21,9 @@ from tillstream.schemas.members import Enrolled
 from tillstream.sinks.registry import RegistryStore, linked
 from tillstream.sinks.reviews import ReviewStore
 from tillstream.sinks.state import StateStore
+
+PLACES_MAX = 50_000
+"""Accounts whose partition is remembered: some megabytes; working it out takes as long as a fifth of a round trip to Redis."""
 
 
 class Groups:
@@ -76,6 +80,7 @@ class Groups:
         return found
 
 
+@lru_cache(PLACES_MAX)
 def partition_of(account: str, partitions: int) -> int:
     """Where an account's events go: as all producers partition by key."""
     return int(murmur2(account.encode()) & 0x7FFFFFFF) % partitions

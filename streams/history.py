@@ -1,4 +1,4 @@
-"""transactions, ledger -> ClickHouse: blocks of rows, written in a thread, since the client waits (sinks/history.py has the guarantee)."""
+"""Events, ledger, page views and offers -> ClickHouse: blocks of rows, written in a thread, since the client waits (sinks/history.py)."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -8,9 +8,9 @@ import structlog
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Message
 
-from tillstream.sinks.history import History
+from tillstream.sinks.history_offers import OfferHistory
 from tillstream.sinks.state import StateStore
-from tillstream.streams.topics import LEDGER, TRANSACTIONS
+from tillstream.streams.topics import CLICKSTREAM, LEDGER, OUTCOMES, TRANSACTIONS, TRIGGERS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,15 +38,21 @@ async def patiently(turn: asyncio.Lock, ask: Callable[P, T], *arguments: P.args,
 class HistoryAgent:
     """Hands batches to the history sink, one at a time."""
 
-    def __init__(self, history: History, state: StateStore, turn: asyncio.Lock) -> None:
+    def __init__(self, history: OfferHistory, state: StateStore, turn: asyncio.Lock) -> None:
         self.history = history
         self.state = state
         self.turn = turn
+        self.sinks = {
+            TRANSACTIONS: history.write_transactions,
+            LEDGER: history.write_ledger,
+            CLICKSTREAM: history.write_clicks,
+            OUTCOMES: history.write_outcomes,
+            TRIGGERS: history.write_triggers,
+        }
 
     async def write(self, topic: str, partition: int, messages: Sequence[Message]) -> None:
         """Writes one batch, however long ClickHouse is away; then Redis may let go of what it has."""
         records = [(message.offset() or 0, message.value() or b"") for message in messages]
-        sink = self.history.write_transactions if topic == TRANSACTIONS else self.history.write_ledger
-        await patiently(self.turn, sink, partition, records)
+        await patiently(self.turn, self.sinks[topic], partition, records)
         if topic == LEDGER:
             await self.state.note_history(partition, records[-1][0])

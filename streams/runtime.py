@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
@@ -11,7 +12,8 @@ from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
 from tillstream.sinks.directory import Directory
-from tillstream.sinks.history import History
+from tillstream.sinks.features import FeatureStore
+from tillstream.sinks.history_offers import OfferHistory
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
@@ -19,19 +21,28 @@ from tillstream.sinks.vouchers import VoucherStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
 from tillstream.streams.enrol import Enrol
+from tillstream.streams.forget import Forget
 from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
+from tillstream.streams.observe import Observe
 from tillstream.streams.programs import Programs
 from tillstream.streams.rebuild import claim_all, restore_budgets, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
-from tillstream.streams.stats import Stats
+from tillstream.streams.regard import Regard
+from tillstream.streams.stats import Stats, tell_alive
 from tillstream.streams.topics import LEDGER
 from tillstream.streams.vouchers import VoucherView
 from tillstream.streams.window import Window
 
 ANSWER_S = 15.0
+
+DIRECTORY_LOOK_S = 0.5
+DIRECTORY_WARN_LOOKS = 30
+"""Between two lines in the log there are so many looks: a quarter of a minute."""
+
+_log = structlog.get_logger(__name__)
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -134,6 +145,11 @@ class PointsRuntime(Runtime):
         if self.started:
             await self.stats.publish(self.redis, self.worker)
 
+    async def tell_alive(self) -> None:
+        """Lets gateways see that somebody gives points."""
+        if self.started:
+            await tell_alive(self.redis)
+
     async def stop(self) -> None:
         if self.started:
             await self.publish_stats()
@@ -150,7 +166,7 @@ class HistoryRuntime(Runtime):
         client = await asyncio.to_thread(connect_clickhouse, self.settings.clickhouse, self.settings.clickhouse_ca)
         await asyncio.to_thread(migrate, client)
         turn = asyncio.Lock()
-        self.history = HistoryAgent(History(client, self.settings.history_rows), self.state, turn)
+        self.history = HistoryAgent(OfferHistory(client, self.settings.history_rows), self.state, turn)
         self.recall = Recall(Archive(client), self.identify, turn)
 
     async def note_written(self, partitions: list[int]) -> None:
@@ -166,3 +182,24 @@ class HistoryRuntime(Runtime):
             return committed
         finally:
             consumer.close()
+
+
+class OffersRuntime(Runtime):
+    """What the agents that keep features work with."""
+
+    async def connect(self) -> None:
+        await super().connect()
+        await self.directory_filled()
+        self.store = FeatureStore(self.redis)
+        self.observe = Observe(self.store, self.directory, self.settings.partitions)
+        self.regard = Regard(self.store, self.directory.registry)
+        self.forget = Forget(self.store, self.settings.partitions)
+
+    async def directory_filled(self) -> None:
+        """Waits until a `points` worker has filled the directory: before that nobody would have consented to anything."""
+        looks = 0
+        while await self.directory.members_offset() is None:
+            if looks % DIRECTORY_WARN_LOOKS == 0:
+                _log.warning("directory_empty", waits_for="a worker of the role points", seconds=looks * DIRECTORY_LOOK_S)
+            looks += 1
+            await asyncio.sleep(DIRECTORY_LOOK_S)

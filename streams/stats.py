@@ -16,6 +16,12 @@ STATS_PREFIX = "tillstream:stats:"
 STATS_KEPT_S = 60
 """A dead worker's figures fade after this."""
 
+ALIVE = "tillstream:alive:points"
+"""There while a worker that gives points runs; one key, since looking for workers' figures would go through all keys of Redis."""
+
+ALIVE_S = 10
+"""A dead worker is taken for alive this long: as long as Kafka waits for it; a live one says so twenty times."""
+
 CLOCKED_MAX = 100
 """Latencies taken of a batch: of a larger one those of so many records, evenly chosen, stand for all."""
 
@@ -58,6 +64,16 @@ class Stats:
         """Writes the figures to Redis, where they stay for `STATS_KEPT_S` seconds."""
         figures = WorkerStats(dict(self.outcomes), self.records, dict(self.buckets))
         await client.set(STATS_PREFIX + worker, msgspec.json.encode(figures), ex=STATS_KEPT_S)
+
+
+async def tell_alive(client: Redis) -> None:
+    """A worker that gives points runs."""
+    await client.set(ALIVE, b"", ex=ALIVE_S)
+
+
+async def is_one_alive(client: Redis) -> bool:
+    """Whether a worker that gives points ran within the last `ALIVE_S` seconds."""
+    return bool(await client.exists(ALIVE))
 
 
 def bucket_of(latency_ms: float) -> int:

@@ -552,6 +552,9 @@ def test_demo_gives_points_verifies_and_leaves_nothing(demo: Demo) -> None:
     assert figures["verify"]["ok"] is True
     assert figures["verify"]["accounts"] == figures["verify"]["redis_accounts"] == figures["verify"]["clickhouse_accounts"] > 0
     assert figures["history"]["sales"] == 300
+    sold = figures["at_a_till"]
+    assert (sold["outcome"], sold["points"]) == ("accepted", sum(sold["quoted"].values()))
+    assert sold["points"] > 0
     assert figures["points"] > 0
     assert demo.left_behind() == []
 

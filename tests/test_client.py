@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from aiohttp import web
 from tests.gateway_harness import Place, gateway
 from tests.test_gateway import LINES, came_back, sale, void
 from tillstream.client import Away, Client, Queued, QueueFull, QueueUnusable, Refused
-from tillstream.client.patience import PATIENCE_S
+from tillstream.client.patience import BACKOFF_FIRST_S, PATIENCE_S
 from tillstream.client.queue import REFUSED
 from tillstream.errors import UsageError
 from tillstream.gateway.answers import Outcome, Outcomes
@@ -241,6 +242,25 @@ def test_batch_too_long_for_the_gateway_is_halved_until_one_is_refused_alone(tmp
     asyncio.run(posting())
     assert taken == ["s-0", "s-1", "s-2", "s-4", "s-5"]
     assert [line["event"]["data"]["receipt_id"] for line in refused(tmp_path)] == ["s-3"]
+
+
+def test_queue_that_drains_by_shares_pauses_as_after_a_first_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "random", lambda: 1.0)
+    too_many, too_large = web.Response(status=429), web.Response(status=413)
+    taken = [said(Outcomes([Outcome("accepted", "")] * count)) for count in (1, 2)]
+    server = Recorder(*(away() for _ in range(5)), too_large, taken[0], too_many, taken[1])
+
+    async def posting() -> None:
+        async with Client(NOBODY, queue=tmp_path, patience_s=0) as till:
+            for number in range(3):
+                await till.post(sale(f"sh-{number}", "c-1"))
+        async with serving(server.answer) as url, Client(url, queue=tmp_path) as till:
+            assert await till.drained(SETTLED_S)
+
+    asyncio.run(posting())
+    sizes = [len(orjson.loads(body)["events"]) for body in server.bodies]
+    assert sizes == [3] * 6 + [1, 2, 2]
+    assert server.times[8] - server.times[7] < BACKOFF_FIRST_S * 2**4  # What a sixth failure in a row would cost, and more.
 
 
 def test_wrong_key_keeps_receipts_and_refuses_questions(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ from tillstream.schemas.programs import (
 from tillstream.simulate import Simulation
 from tillstream.sinks.budgets import BUDGETS, TURN
 from tillstream.sinks.directory import MEMBERS_KEY
+from tillstream.sinks.features import DOCUMENTED
 from tillstream.sinks.registry import KEYS
 from tillstream.sinks.replies import ANSWER, CHANNEL
 from tillstream.sinks.state import keys
@@ -59,7 +60,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)")
 TEST = re.compile(r"(test_\w+\.py)::(test_\w+)")
-ROOMS = "schemas|kernels|sinks|sources|streams|gateway|src|tests|docs|programs"
+ROOMS = "schemas|kernels|models|sinks|sources|streams|gateway|src|tests|docs|programs"
 PATH = re.compile(rf"(?<![\w/`.])((?:{ROOMS})/[\w./-]*\w\.(?:pyx|py|lua|toml|md)\b)")
 
 BASE = """
@@ -179,7 +180,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS, *VOUCHER_KEYS, f"{CHANNEL}<gateway>", f"{ANSWER}<key>"):
+    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS, *DOCUMENTED, *VOUCHER_KEYS, f"{CHANNEL}<gateway>", f"{ANSWER}<key>"):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):
@@ -271,7 +272,8 @@ def test_dead_letter_codes_are_all_in_the_runbook() -> None:
 def modules() -> list[str]:
     """All but what runs when it is imported, and what would load chDB into this process."""
     found = {module.name for module in pkgutil.walk_packages(tillstream.__path__, "tillstream.")}
-    for room in ("schemas", "kernels", "streams", "sinks", "sources", "gateway"):  # an editable install keeps them outside of the path
+    # An editable install keeps them outside of the path.
+    for room in ("schemas", "kernels", "models", "streams", "sinks", "sources", "gateway"):
         found |= {module.name for module in pkgutil.walk_packages([str(ROOT / room)], f"tillstream.{room}.")}
     return [name for name in sorted(found) if not name.endswith("__main__") and ".chdb_" not in name]
 

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import redis
 
 from tests.gateway_harness import Place, Said, Servers, ask
 from tests.test_gateway import sale
 from tillstream.installation import WorkerProcess
+from tillstream.streams.stats import ALIVE, ALIVE_S
 
 QUICK_S = 1.4
 """A second, and what a machine shared with others takes on top."""
@@ -70,7 +72,8 @@ def test_redis_gone_or_hanging_is_told_at_once_and_receipts_are_kept(servers: Ti
         assert is_away(*servers.post(path, body), "Redis")
     kept, _ = servers.post("/v1/receipts", sale("r-1", "c-1"))
     assert (kept.status, kept.body["outcome"]) == (202, "pending")
-    assert ask(servers.gateway.address, "GET", "/readyz").status == 503
+    ready = ask(servers.gateway.address, "GET", "/readyz")
+    assert (ready.status, ready.body["redis"], ready.body["worker"]) == (503, False, False)
     servers.redis.start()
     worker = WorkerProcess(servers.stage.config, "points", servers.stage.folder / "worker")
     worker.start()
@@ -82,9 +85,16 @@ def test_redis_gone_or_hanging_is_told_at_once_and_receipts_are_kept(servers: Ti
             time.sleep(0.1)
         assert known.body["balances"][0]["balance"] == 41
         assert place.post("/v1/receipts", sale("r-2", "c-1")).body["outcome"] == "accepted"
-        assert place.get("/readyz").status == 200
+        ready = place.get("/readyz")
+        assert (ready.status, ready.body["worker"]) == (200, True)
     finally:
         worker.stop()
+    with redis.Redis.from_url(servers.stage.config.redis) as client:
+        assert 0 < client.ttl(ALIVE) <= ALIVE_S
+        client.delete(ALIVE)  # As it will be in ten seconds, by itself.
+    ready = ask(servers.gateway.address, "GET", "/readyz")
+    assert ready.body["worker"] is False
+    assert (ready.status, ready.body["ready"]) == (200, True)
 
 
 def test_gateway_told_to_stop_answers_who_waits_and_ends(servers: Till) -> None:

@@ -27,7 +27,7 @@ from tillstream.installation import GatewayProcess, environment_of
 from tillstream.schemas.audit import Action, decode_action
 from tillstream.schemas.keys import SCOPES
 from tillstream.streams.recovery import read_topic
-from tillstream.streams.topics import AUDIT
+from tillstream.streams.topics import AUDIT, RECEIPTS
 
 NO_WAIT = {"Prefer": "wait=0"}
 FOLLOWED_S = 20.0
@@ -198,6 +198,33 @@ def test_key_that_asks_too_much_waits_and_others_do_not(guarded: Place) -> None:
     assert len(guarded.actions()) == before + 1
     time.sleep(1.1)
     assert guarded.post("/v1/identify", {}, greedy).status == 422
+
+
+def test_batch_counts_as_many_requests_as_it_has_receipts(guarded: Place) -> None:
+    token = created(guarded.stage, "--scope", "till", "--store", "PL-1")
+    until_known(guarded, token)
+    larger = guarded.post("/v1/receipts/batch", batch("larger", BURST + 1), token)
+    assert (larger.status, larger.body["code"], larger.body["path"]) == (413, "too_large", "$.events")
+    assert f"{BURST} at once" in larger.body["detail"]
+    time.sleep(0.2)
+    assert guarded.post("/v1/receipts/batch", batch("whole", BURST), token).status == 200
+    early = guarded.post("/v1/receipts/batch", batch("early", BURST - 1), token)
+    assert early.status == 429
+    assert early.headers["retry-after"] in {"1", "2"}
+    assert {name.split("-")[0] for name in receipts_sent(guarded)} & {"larger", "early", "whole"} == {"whole"}
+    time.sleep(int(early.headers["retry-after"]))
+    assert guarded.post("/v1/receipts/batch", batch("early", BURST - 1), token).status == 200
+
+
+def batch(name: str, count: int) -> dict[str, Any]:
+    return {"events": [sale(f"{name}-{number}", CARD) for number in range(count)]}
+
+
+def receipts_sent(guarded: Place) -> set[str]:
+    """The receipts that Kafka has."""
+    config = guarded.stage.config
+    messages = [message for place in range(config.partitions) for message in read_topic(guarded.stage.kafka, RECEIPTS, place, 0)]
+    return {orjson.loads(message.value() or b"")["data"]["receipt_id"] for message in messages}
 
 
 def test_revoked_key_is_refused_within_seconds(guarded: Place) -> None:

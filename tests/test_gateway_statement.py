@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+import redis
 
 from tests.gateway_harness import Said, ask, installed
 from tests.pipeline_harness import tick
 from tests.test_gateway import DAY, came_back, sale
 from tillstream.config import Config
+from tillstream.kernels.keys import natural_key
 from tillstream.sending import Sender
+from tillstream.sinks.state import keys
 
 WAIT_S = 60.0
 CARD = {"scheme": "card", "value": "2900000000009"}
@@ -21,11 +24,16 @@ PATH = "/v1/members/ada/statement"
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A gateway of an installation with ClickHouse, through which a member's history has gone."""
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Config, str]]:
+    """An installation with ClickHouse, and the address of its gateway, through which a member's history has gone."""
     with installed(tmp_path_factory.mktemp("statement")) as (config, address):
         history(address, config)
-        yield address
+        yield config, address
+
+
+@pytest.fixture
+def address(installation: tuple[Config, str]) -> str:
+    return installation[1]
 
 
 def history(address: str, config: Config) -> None:
@@ -106,3 +114,25 @@ def test_csv_has_the_same_in_rows(address: str) -> None:
 def test_statement_of_nobody_is_empty(address: str) -> None:
     said = ask(address, "GET", "/v1/members/nobody/statement")
     assert (said.status, said.body["lines"], said.body["next"]) == (200, [], None)
+
+
+@pytest.mark.slow
+def test_receipts_that_redis_has_let_go_are_known_from_history(installation: tuple[Config, str]) -> None:
+    config, address = installation
+    paths = [f"/v1/receipts/{receipt}?source=tills%2FPL-1" for receipt in ("a-1", "a-3")]
+    paths.append(f"/v1/outcomes/{natural_key('tills/PL-1', 'a-2')}")
+    before = [ask(address, "GET", path) for path in paths]
+    assert [said.status for said in before] == [200] * 3
+    with redis.Redis.from_url(config.redis) as client:
+        postings = {key: client.hgetall(key) for partition in range(config.partitions) if client.exists(key := keys(partition)[2])}
+        client.delete(*postings)
+        assert [ask(address, "GET", path).status for path in paths] == [404] * 3  # Nothing is let go: it would be here.
+        client.hset(keys(0)[0], "horizon", "20261120")
+        try:
+            assert [ask(address, "GET", path).body for path in paths] == [said.body for said in before]
+            for nothing in ("/v1/receipts/never?source=tills%2FPL-1", f"/v1/outcomes/{'0' * 32}", "/v1/outcomes/x%27--"):
+                assert ask(address, "GET", nothing).status == 404
+        finally:
+            client.hdel(keys(0)[0], "horizon")
+            for key, held in postings.items():
+                client.hset(key, mapping=held)

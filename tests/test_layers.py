@@ -1,4 +1,4 @@
-"""Imports run one way: schemas, kernels, sinks, streams, gateway, then the command line (DESIGN.md §2)."""
+"""Imports run one way: schemas, kernels, models and sinks, streams, gateway, then the command line (DESIGN.md §2)."""
 
 import ast
 import re
@@ -14,8 +14,9 @@ ALLOWED = {
     "kernels": {"schemas", "kernels"},
     "sources": {"schemas", "sources"},
     "sinks": {"schemas", "kernels", "sinks"},
-    "streams": {"schemas", "kernels", "sinks", "streams"},
-    "gateway": {"schemas", "kernels", "sinks", "streams", "gateway"},
+    "models": {"schemas", "kernels", "models"},
+    "streams": {"schemas", "kernels", "sinks", "models", "streams"},
+    "gateway": {"schemas", "kernels", "sinks", "models", "streams", "gateway"},
 }
 PURE = {"schemas", "kernels"}
 IMPURE = {

@@ -56,18 +56,21 @@ def test_bucket_gives_its_burst_at_once_and_then_its_rate() -> None:
     assert [buckets.take("a", "till", 1000.0) for _ in range(21)].count(0.0) == 20
 
 
-@given(steps=st.lists(st.floats(0, 3), max_size=80), per_s=st.integers(1, 9), burst=st.integers(1, 9))
-def test_bucket_never_gives_more_than_burst_and_rate(steps: list[float], per_s: int, burst: int) -> None:
+STEPS = st.lists(st.tuples(st.floats(0, 3), st.integers(1, 9)), max_size=80)
+
+
+@given(steps=STEPS, per_s=st.integers(1, 9), burst=st.integers(1, 9))
+def test_bucket_never_gives_more_than_burst_and_rate_and_keeps_its_word(steps: list[tuple[float, int]], per_s: int, burst: int) -> None:
     buckets, now, given_ = Buckets({"till": Rate(per_s, burst)}), 0.0, 0
-    for step in steps:
-        now += step
-        wait = buckets.take("a", "till", now)
-        given_ += wait == 0.0
+    for step, wanted in steps:
+        now, tokens = now + step, min(wanted, burst)
+        wait = buckets.take("a", "till", now, tokens)
+        given_ += tokens if wait == 0.0 else 0
         assert given_ <= burst + per_s * now + 1e-6
         if wait:
-            assert buckets.take("a", "till", now + wait + 1e-6) == 0.0
+            assert buckets.take("a", "till", now + wait + 1e-6, tokens) == 0.0
             now += wait + 1e-6
-            given_ += 1
+            given_ += tokens
 
 
 def test_bucket_can_be_charged_beyond_what_is_there_and_owes_no_more_than_itself() -> None:

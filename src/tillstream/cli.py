@@ -13,6 +13,7 @@ from msgspec import to_builtins
 from tillstream import __version__
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
+from tillstream.cli_replay import replay
 from tillstream.cli_vouchers import vouchers
 from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
@@ -21,6 +22,11 @@ LINE = click.option("--line", type=click.IntRange(0), metavar="N", help="Of the 
 PROGRAMS = click.option(
     "--program", "programs", metavar="P.toml", required=True, multiple=True,
     help="The program file to judge by; several: versions of a program by their effective_from, programs side by side.",
+)  # fmt: skip
+
+ROLE = click.option(
+    "--role", type=click.Choice(["points", "history", "offers"]), default="points", show_default=True,
+    help="Give points, write history, or keep the features that offers are decided by.",
 )  # fmt: skip
 
 
@@ -174,7 +180,7 @@ def list_published(as_json: bool) -> None:
 
 
 @main.command(epilog="Example: tillstream worker --role points")
-@click.option("--role", type=click.Choice(["points", "history"]), default="points", show_default=True, help="Give points or write history.")
+@ROLE
 def worker(role: str) -> None:
     """One Faust worker against the configured servers, until Ctrl-C or SIGTERM."""
     from tillstream.worker import run_worker
@@ -215,27 +221,6 @@ def up(program_path: str | None) -> None:
     serve_installation(program_path)
 
 
-@main.command(epilog="Example: tillstream replay complete-journey --receipts 5000 --rate 500 --returns 0.03 --seed 7")
-@click.argument("history", metavar="DATASET|FILE")
-@click.option("--receipts", type=click.IntRange(1), help="Stop after so many receipts; default: all.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Events a second; default: as fast as Kafka takes them.")
-@click.option("--duplicates", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share delivered twice.")
-@click.option("--returns", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share returned.")
-@click.option("--late", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share delivered late.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Chooses the faults.")
-@JSON
-def replay(
-    history: str, receipts: int | None, rate: float | None, duplicates: float, returns: float, late: float, seed: int, as_json: bool
-) -> None:
-    """History into Kafka, at a rate, with seeded faults. Data sets: complete-journey, generated."""
-    from tillstream.console import replay_history
-    from tillstream.histories import Faults
-
-    sent = replay_history(load_config(), history, receipts, rate, Faults(duplicates, returns, late, seed), quiet=as_json)
-    if as_json:
-        print_json(sent)
-
-
 @main.command(epilog="Example: tillstream verify --json")
 @click.option("--skip-history", is_flag=True, help="Leave ClickHouse out.")
 @JSON
@@ -271,6 +256,7 @@ def rebuild(yes: bool, as_json: bool) -> None:
 
 
 main.add_command(ingest)
+main.add_command(replay)
 
 
 @contextmanager

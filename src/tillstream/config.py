@@ -21,6 +21,8 @@ SEE = "the settings are listed in docs/configuration.md"
 
 Count = Annotated[int, Meta(ge=1)]
 
+CountOrNone = Annotated[int, Meta(ge=0)]
+
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
 Region = Annotated[str, Meta(pattern="^([A-Z]{2})?$")]
@@ -59,6 +61,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         gateway_auth: whether requests need a key; off only on loopback.
         gateway_rates: requests of one key by its scope, `scope=per_second/at_once`, parted by blanks; a scope left out has no limit.
         gateway_replay_window_s: how far a signed request's time may be from the gateway's, seconds.
+        gateway_snapshot_s_max: how old the snapshot may be by which a gateway quotes while Redis is away, seconds; 0: it gives none.
         spool_folder: folder where a gateway keeps receipts while Kafka is away, one gateway each; empty: none.
         spool_bytes_max: how much it may hold, bytes.
         gateway_origins: origins whose pages may send page views, as `https://shop.example.org`, parted by blanks; empty: none.
@@ -92,8 +95,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     gateway_tls_cert: str = ""
     gateway_tls_key: str = ""
     gateway_auth: bool = True
-    gateway_rates: str = "till=50/200 read=50/200 clicks=500/2000 campaigns=10/50 members=20/100 admin=20/100"
+    gateway_rates: str = "till=50/500 read=50/200 clicks=500/2000 campaigns=10/50 members=20/100 admin=20/100"
     gateway_replay_window_s: Count = 300
+    gateway_snapshot_s_max: CountOrNone = 86_400
     spool_folder: str = ""
     spool_bytes_max: Count = 1_000_000_000
     gateway_origins: str = ""

@@ -13,11 +13,9 @@ from rich.table import Table
 
 from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.demo import run_demo
-from tillstream.histories import Faults, named
 from tillstream.installation import Installation, environment_of, gateway_of
 from tillstream.kernels.wording import explanation_words
 from tillstream.schemas.explanations import Explanation
-from tillstream.sending import Sender
 
 DEMO_PROGRAM = Path(__file__).with_name("demo.toml")
 SHOWN_ACCOUNTS = 20
@@ -73,6 +71,7 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
     """What the demo did, in one table and a few sentences."""
     table = Table("what", "figure", show_edge=False, box=None)
     history, burst, latency = figures["history"], figures["burst"], figures["latency_ms"]
+    sold = figures["at_a_till"]
     for name, value in (
         ("events sent", figures["events"]),
         ("of these", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures["faults"].items())),
@@ -85,6 +84,7 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
         ("burst", f"{burst['events']:,} events in {burst['seconds']} s, ClickHouse included: {burst['events_per_second']:,} events/s"),
         ("till to points, at 200 events/s", f"p50 {latency['paced']['p50']} ms, p99 {latency['paced']['p99']} ms"),
         ("till to points, in the burst", f"p50 {latency['burst']['p50']} ms, p99 {latency['burst']['p99']} ms"),
+        ("one sale at a till, over HTTP", "none" if sold is None else told_at_a_till(sold)),
         ("memory of the workers, at most", ", ".join(f"{role} {mib} MiB" for role, mib in figures["workers_peak_mib"].items())),
         ("the whole demo", f"{figures['seconds']} s, starting and verifying included"),
     ):
@@ -97,6 +97,12 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
             out.print(f"  +{line['points']}  {line['why']}")
     show_report(figures["verify"], out)
     out.print("\nwhere to look next: tillstream demo --keep, docs/analyst.md for SQL, ARCHITECTURE.md for how it works")
+
+
+def told_at_a_till(sold: dict[str, Any]) -> str:
+    """One sale through a gateway, in a sentence."""
+    waits = f"identified in {sold['identify_ms']} ms, quoted in {sold['quote_ms']} ms, sold in {sold['receipt_ms']} ms"
+    return f"{sold['who']}: {waits}: {sold['points']} points on {sold['lines']} lines"
 
 
 def show_report(report: dict[str, Any], out: Console | None = None) -> None:
@@ -183,19 +189,3 @@ def wait_for_interrupt(installation: Installation | None = None) -> None:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def replay_history(
-    config: Config, history: str, receipts: int | None, rate: float | None, faults: Faults, *, quiet: bool
-) -> dict[str, Any]:
-    """Sends a history to Kafka with a progress bar."""
-    from tillstream.servers import check_kafka
-
-    source = named(history, receipts, faults)
-    check_kafka(config)
-    sender = Sender(config)
-    with Progress(*columns(), console=Console(stderr=True), disable=quiet) as progress:
-        enrolled = sender.send(source.enrolments)
-        task = progress.add_task("sending", total=receipts)
-        sent = sender.send(source.receipts, rate, lambda count: progress.update(task, completed=count))
-    return {"enrolments": enrolled, "events": sent, "acknowledged": sender.acknowledged}

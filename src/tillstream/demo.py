@@ -8,9 +8,10 @@ from importlib.resources import as_file, files
 from typing import Any
 
 from tillstream.config import Config, load_program
+from tillstream.demo_till import sell, take_sale
 from tillstream.errors import TillstreamError, UsageError
-from tillstream.histories import Faults, History, named
-from tillstream.installation import Installation
+from tillstream.histories import Event, Faults, History, named
+from tillstream.installation import Installation, gateway_of
 from tillstream.progress import Watch
 from tillstream.sending import Sender
 from tillstream.sinks.archive import counts, points_given
@@ -31,7 +32,6 @@ STUCK_S = 60.0
 
 FAULTS_SHOWN = ("duplicates", "returns", "returns_before_sale", "returns_without_member", "late")
 
-Event = dict[str, Any]
 Say = Callable[[str], None]
 Progress = Callable[[str, int, int], None]
 
@@ -92,20 +92,29 @@ async def feed(config: Config, installation: Installation, history: History, pro
         held_back: deque[Event] = deque()
         burst, burst_s = await send_through("burst", without_end(history.receipts, held_back), None)
         buckets = Counter((await read_stats(client)).latency_buckets)
+        sale = take_sale(held_back)
+        sold = None if sale is None else await at_a_till(config, sale)
         paced, _ = await send_through("at a till's pace", held_back, PACED_RATE)
         stats = await read_stats(client)
         return {
-            "events": burst + paced,
+            "events": burst + paced + (sale is not None),
             "enrolled": len(enrolments),
             "burst": {"events": burst, "seconds": round(burst_s, 2), "events_per_second": round(burst / burst_s)},
             "paced": {"events": paced, "events_per_second": PACED_RATE},
             "latency_ms": {"burst": percentiles(buckets), "paced": percentiles(Counter(stats.latency_buckets) - buckets)},
             "outcomes": stats.outcomes,
+            "at_a_till": sold,
             **await collect(config, client, history),
         }
     finally:
         watch.close()
         await client.aclose()
+
+
+async def at_a_till(config: Config, sale: Event) -> dict[str, Any]:
+    """Sells one receipt through a gateway, started for it."""
+    with gateway_of(config) as address:
+        return await sell(address, sale)
 
 
 async def collect(config: Config, client: Redis, history: History) -> dict[str, Any]:

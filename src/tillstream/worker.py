@@ -16,7 +16,7 @@ from tillstream.streams.programs import read_shelf
 from tillstream.streams.runtime import WorkerSettings
 from tillstream.tls import kafka_security, kafka_settings
 
-Role = Literal["points", "history"]
+Role = Literal["points", "history", "offers"]
 ROLES = get_args(Role)
 
 

@@ -69,6 +69,7 @@ class OfflineQueue:
         self.refused = folder / REFUSED
         self.bytes_max = bytes_max
         self.send, self.told = send, told
+        self.rows, self.failures = EVENTS_MAX, 0
         self.filled, self.empty = asyncio.Event(), asyncio.Event()
         self.filled.set()  # What an earlier process left is to be sent.
         self.task = asyncio.create_task(self._run())
@@ -108,13 +109,11 @@ class OfflineQueue:
         await self.spool.close()
 
     async def _run(self) -> None:
-        failures = 0
         while True:
             await self.filled.wait()
             self.filled.clear()
             try:
                 await self._drain()
-                failures = 0
                 continue
             except (Away, QueueFull) as error:
                 asked = error.retry_after_s if isinstance(error, Away) else 0.0
@@ -125,24 +124,23 @@ class OfflineQueue:
             except Exception:  # Whatever it was: what is on disk must not wait for the next start.
                 asked = 0.0
                 log.exception("queue_failed receipts=%d", self.records)
-            failures += 1
+            self.failures += 1
             self.filled.set()
-            await asyncio.sleep(pause_s(failures, asked, random.random()))
+            await asyncio.sleep(pause_s(self.failures, asked, random.random()))
 
     async def _drain(self) -> None:
-        rows = EVENTS_MAX
-        while (batch := await self.spool.read(rows)) is not None:
+        while (batch := await self.spool.read(self.rows)) is not None:
             try:
                 outcomes = await self.send(batch.bodies)
             except Refused as error:
                 if not is_own(error.problem):
                     raise
                 if len(batch.bodies) > 1:  # Too long for one request, or one of them spoils it: fewer at a time.
-                    rows = len(batch.bodies) // 2
+                    self.rows = len(batch.bodies) // 2
                     continue
                 outcomes = [Outcome("refused", "", problem=error.problem)]
             await self._settle(batch, outcomes)
-            rows = min(rows * 2, EVENTS_MAX)
+            self.rows, self.failures = min(self.rows * 2, EVENTS_MAX), 0
         self.empty.set()
 
     async def _settle(self, batch: Batch, outcomes: list[Outcome]) -> None:

@@ -2,6 +2,7 @@
 
     identify, quote        asked again while there is patience, then `Away`
     hold, release          the same; sent again, they count once, by their `hold_id`
+    enrol                  the same, by its `id` and `time`
     post                   to the gateway, or, while it is away or others wait already, to the queue on disk
 """
 
@@ -19,7 +20,7 @@ from tillstream.client.asking import Asking, Away, Refused
 from tillstream.client.patience import PATIENCE_S
 from tillstream.client.queue import OfflineQueue, Told, is_own
 from tillstream.gateway.answers import Identified, Outcome, Outcomes, Quoted
-from tillstream.gateway.bodies import HoldBody, QuoteBody, ReceiptBody, ReleaseBody, decoded
+from tillstream.gateway.bodies import EnrolBody, HoldBody, QuoteBody, ReceiptBody, ReleaseBody, decoded
 from tillstream.gateway.problems import Refusal
 from tillstream.schemas.fields import Scheme
 from tillstream.schemas.receipts import Identity
@@ -106,19 +107,23 @@ class Client:
         """Waits until no receipt is left in the queue; False: not within so many seconds."""
         return self.queue is None or await self.queue.drained(seconds)
 
-    async def identify(self, scheme: Scheme, value: str) -> Identified:
-        """Who shows a card, phone, ...: name, tier, balances.
+    async def identify(self, scheme: Scheme, value: str, *, with_snapshot: bool = False) -> Identified:
+        """Who shows a card, phone, ...: name, tier, balances; with a `snapshot` to quote by while Redis does not answer.
 
         Raises:
             Away: nobody answered within `patience_s`. Here and below:
             Refused: the body is wrong, or the key is not for this.
         """
-        body = _encode({"identity": Identity(scheme, value)})
+        body = _encode({"identity": Identity(scheme, value), "with_snapshot": with_snapshot})
         return _identified.decode(await self._ask("POST", "/v1/identify", body))
 
     async def quote(self, basket: QuoteBody | Mapping[str, Any] | bytes) -> Quoted:
         """What a basket would earn, and the points that may pay it."""
         return _quoted.decode(await self._ask("POST", "/v1/quote", encoded(basket)))
+
+    async def enrol(self, enrolment: EnrolBody | Mapping[str, Any] | bytes) -> Outcome:
+        """Enrols a member, or says what has changed; takes a key of scope `members` or `admin`."""
+        return await self._send("/v1/members", encoded(enrolment))
 
     async def hold(self, hold: HoldBody | Mapping[str, Any] | bytes) -> Outcome:
         """Sets points aside; what the program does not allow is `refused`, as in all outcomes."""

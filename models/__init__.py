@@ -1,0 +1,1 @@
+"""What learns from outcomes, and says how likely the next one is."""

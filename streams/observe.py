@@ -1,0 +1,165 @@
+"""clickstream -> features of visitors in Redis: what they did lately, and who they may be (docs/features.md).
+
+A batch of one partition goes through these steps, in this order:
+
+(1) decode; what is no page view is counted in the log and left: anybody may write pages, and a dead letter for each would be kept for ever;
+(2) read the states of its visitors, and the offset that they stand at, in one round trip; what is in them already is skipped;
+(3) fold the page views into the states, one by one (models/features/visits.py), each at its own time;
+(4) look up who the visitors are, by what they claim or the receipts of what they bought, and, of members who agree to it, their purchases;
+    of those who do not, only the link is kept;
+(5) write the states in one function call, fenced on the offset of (2); first of all note whose they are, so that an erasure finds them;
+(6) acknowledge.
+
+Delivery: exactly once in effect; the idempotency key is the offset. A refused write means that another worker has the partition.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+import structlog
+from confluent_kafka import Message
+
+from tillstream.models.features.declared import features
+from tillstream.models.features.fading import instant_ms
+from tillstream.models.features.goods import Goods
+from tillstream.models.features.purchases import Purchases, decode_purchases
+from tillstream.models.features.visits import Visits, decode_visits, encode_visits, seen, unobserved
+from tillstream.schemas.clickstream import ClickEvent, decode_click
+from tillstream.schemas.events import Malformed
+from tillstream.schemas.receipts import Identity
+from tillstream.sinks.directory import Directory
+from tillstream.sinks.features import PURCHASES, VISITORS_S, VISITS, FeatureStore, Kept, Trace
+from tillstream.streams.groups import partition_of
+from tillstream.streams.persons import Person, Persons, identity_of, places_of
+
+UNLINKED_S = 2 * 86_400
+"""Of a visitor that is nobody's nothing is left by then: twelve half-lives."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Arrived(NamedTuple):
+    """A page view as it was read: when it happened, never later than its record, and when the record was made; milliseconds since 1970."""
+
+    click: ClickEvent
+    at_ms: int
+    arrived_ms: int
+    offset: int
+
+
+class Seen(NamedTuple):
+    """A page view with all that is known behind it; `person` is None where nobody is linked, `purchases` where none are kept."""
+
+    arrived: Arrived
+    visits: Visits
+    person: Person | None = None
+    purchases: Purchases | None = None
+
+    def features(self, goods: Goods, at: datetime) -> dict[str, float]:
+        """The features at the page view; `at` is its time on the clock of the member or the program."""
+        return features(self.visits, self.purchases, goods, at)
+
+
+class Observe:
+    """Observes batches of page views; `partitions` are those of `transactions`."""
+
+    def __init__(self, store: FeatureStore, directory: Directory, partitions: int) -> None:
+        self.store = store
+        self.directory = directory
+        self.persons = Persons(directory.registry)
+        self.partitions = partitions
+
+    async def observe(self, partition: int, messages: Sequence[Message]) -> None:
+        """Takes one batch through the steps of the module.
+
+        Raises:
+            Fenced: another worker has written this partition's states meanwhile.
+        """
+        arrived, last = decode_batch(messages), messages[-1].offset() or 0  # (1)
+        offset, found = await self.store.load(VISITS, partition, visitors_of(arrived))  # (2)
+        if last <= offset:
+            return
+        folded = fold([one for one in arrived if one.offset > offset], found)  # (3)
+        known = await self.known(folded)  # (4)
+        await self.keep(partition, offset, last, known)  # (5)
+
+    async def known(self, folded: Sequence[Seen]) -> list[Seen]:
+        """The page views with persons and purchases."""
+        accounts = await self.directory.claimed(
+            {one.visits.link.sale_key for one in folded if one.visits.link is not None and one.visits.link.sale_key is not None}
+        )
+        persons = await self.persons.of([(identity_in(one.visits, accounts), one.arrived.click.time) for one in folded])
+        places = {account: partition_of(account, self.partitions) for account in sorted(places_of(persons))}
+        found = await self.store.read(PURCHASES, places)
+        purchases = {account: decode_purchases(state) for account, state in found.items()}
+        return [
+            one if person is None else with_person(one, person, purchases.get(person.account_id))
+            for one, person in zip(folded, persons, strict=True)
+        ]
+
+    async def keep(self, partition: int, before: int, after: int, known: Sequence[Seen]) -> None:
+        """Writes the states behind the last page view of each visitor."""
+        latest = {one.arrived.click.data.visitor_id: one for one in known}
+        traces = [
+            Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms)
+            for visitor, one in latest.items()
+            if one.person is not None
+        ]
+        states = {
+            visitor: Kept(encode_visits(one.visits), UNLINKED_S if one.person is None else VISITORS_S) for visitor, one in latest.items()
+        }
+        await self.store.note_visitors(traces)
+        await self.store.apply(VISITS, partition, before, after, states)
+
+
+def decode_batch(messages: Sequence[Message]) -> list[Arrived]:
+    """What decoded, in order; the rest is one line in the log, however much it is."""
+    arrived: list[Arrived] = []
+    malformed: list[tuple[int, Malformed]] = []
+    for message in messages:
+        offset, arrived_ms = message.offset() or 0, message.timestamp()[1]
+        try:
+            click = decode_click(message.value() or b"")
+        except Malformed as problem:
+            malformed.append((offset, problem))
+        else:
+            arrived.append(Arrived(click, min(instant_ms(click.time), arrived_ms), arrived_ms, offset))
+    if malformed:
+        first = {"offset": malformed[0][0], "error": str(malformed[0][1])[:200]}
+        _log.warning("clicks_malformed", partition=messages[0].partition(), count=len(malformed), first=first)
+    return arrived
+
+
+def visitors_of(arrived: Iterable[Arrived]) -> list[str]:
+    """Whose states a batch needs."""
+    return list(dict.fromkeys(one.click.data.visitor_id for one in arrived))
+
+
+def fold(arrived: Iterable[Arrived], found: dict[str, bytes]) -> list[Seen]:
+    """The page views, each with the state behind it."""
+    states: dict[str, Visits] = {visitor: decode_visits(state) for visitor, state in found.items()}
+    folded = []
+    for one in arrived:
+        visitor = one.click.data.visitor_id
+        states[visitor] = seen(states.get(visitor), one.click, one.at_ms)
+        folded.append(Seen(one, states[visitor]))
+    return folded
+
+
+def identity_in(visits: Visits, accounts: dict[str, str]) -> Identity | None:
+    """The identity that a visitor's link leads to; `accounts`: of receipts, by natural key."""
+    link = visits.link
+    if link is None:
+        return None
+    if link.identity is not None:
+        return link.identity
+    account = accounts.get(link.sale_key or "")
+    return None if account is None else identity_of(account)
+
+
+def with_person(one: Seen, person: Person, purchases: Purchases | None) -> Seen:
+    """A page view of somebody; of whoever does not agree to profiling nothing is kept."""
+    if person.profiled:
+        return one._replace(person=person, purchases=purchases)
+    return one._replace(person=person, visits=unobserved(one.visits))

@@ -1,0 +1,81 @@
+"""Who is behind an identity, at an instant: the member, the account, and what they have consented to."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from tillstream.kernels.facts import limit
+from tillstream.kernels.identities import SEALED, provisional_digest
+from tillstream.kernels.registry import Registry, root_of
+from tillstream.schemas.receipts import Identity
+from tillstream.sinks.registry import RegistryStore
+
+PROFILING = "profiling"
+"""The purpose without which nothing is kept of what a member does."""
+
+
+class Person(NamedTuple):
+    """A member that has enrolled; `account_id` is where they gather points, which a household may share."""
+
+    member_id: str
+    account_id: str
+    consents: Mapping[str, Any]
+
+    @property
+    def profiled(self) -> bool:
+        """Whether features of them may be kept."""
+        return self.consents.get(PROFILING) is True
+
+
+class Persons:
+    """Asks the registry in Redis."""
+
+    def __init__(self, registry: RegistryStore) -> None:
+        self.registry = registry
+
+    async def of(self, named: Sequence[tuple[Identity | None, datetime]]) -> list[Person | None]:
+        """The persons of sealed identities, each at an instant, in three round trips; None where nobody has enrolled, or not any more."""
+        registry = await self.registry.of_identities({identity for identity, _ in named if identity is not None})
+        found = {(identity, at): member_of(registry, identity, at) for identity, at in named if identity is not None}
+        members = {member for member, _ in found.values() if member is not None}
+        registry.members = await self.registry.facts("members", sorted(members))
+        consents = {member: consents_of(registry, member) for member in members}
+        return [person_of(*found[identity, at], consents) if identity is not None else None for identity, at in named]
+
+
+def member_of(registry: Registry, identity: Identity, at: datetime) -> tuple[str | None, str]:
+    """The member behind an identity, after merges, and its account."""
+    until = limit(at)
+    member = registry.member_at(identity, until)
+    if member is None:
+        return None, ""
+    root = root_of(member, registry.merges(until).into)
+    return root, registry.household_at(root, until) or root
+
+
+def consents_of(registry: Registry, member: str) -> Mapping[str, Any] | None:
+    """What an enrolled member has consented to; None: it has not enrolled."""
+    enrolled = any(fact.kind == "enrolled" for fact in registry.members.get(member, ()))
+    return registry.consents_of(member) if enrolled else None
+
+
+def person_of(member: str | None, account: str, consents: Mapping[str, Mapping[str, Any] | None]) -> Person | None:
+    """The person, or nobody."""
+    known = None if member is None else consents[member]
+    return None if member is None or known is None else Person(member, account, known)
+
+
+def identity_of(account: str) -> Identity:
+    """An identity that leads to the member whose account this is; that of a household leads to nobody.
+
+    >>> identity_of("m1"), identity_of("p-00000000000000000000000000000001").value[:9]
+    (Identity(scheme='member', value='m1'), 'blake2b:0')
+    """
+    digest = provisional_digest(account)
+    # The hash is of the scheme as well, so that any name of a scheme will do.
+    return Identity("member", account) if digest is None else Identity("card", SEALED + digest)
+
+
+def places_of(persons: Iterable[Person | None]) -> set[str]:
+    """The accounts of which features may be kept."""
+    return {person.account_id for person in persons if person is not None and person.profiled}
