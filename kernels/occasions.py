@@ -12,10 +12,10 @@ from msgspec import structs
 
 from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.dues import BIRTHDAY, Due
-from tillstream.kernels.fold import midnight
+from tillstream.kernels.fold import MERGED, UNMERGED, midnight
 from tillstream.kernels.keys import digest_of
 from tillstream.kernels.routed import Routed
-from tillstream.schemas.events import ActivityEvent, EnrolledEvent, free_fields
+from tillstream.schemas.events import ActivityEvent, EnrolledEvent, MergedEvent, TakeoverEvent, UnmergedEvent, free_fields
 from tillstream.schemas.ledger import Entries, Posting, PostingKind
 from tillstream.schemas.member_state import Judged, Profile, Sheet
 from tillstream.schemas.members import Enrolled
@@ -23,6 +23,8 @@ from tillstream.schemas.programs import Program
 
 SEGMENTS = "segments"
 """The attribute that holds the names of a member's target groups."""
+
+FactEvent = ActivityEvent | EnrolledEvent | MergedEvent | UnmergedEvent | TakeoverEvent
 
 CLOCK = "tillstream/clock"
 """The source of what falls due by itself."""
@@ -57,8 +59,13 @@ class Occasions:
         self.terms = profile_terms([program])
 
     def posting(self, routed: Routed) -> Posting:
-        """An activity or an enrolment."""
+        """An activity, an enrolment, a merge, or what follows from one."""
         event = routed.event
+        if isinstance(event, MergedEvent | UnmergedEvent):
+            trigger = MERGED if isinstance(event, MergedEvent) else UNMERGED
+            return self._posting("merge", routed, event, Judged(trigger=trigger, into=event.data.into))
+        if isinstance(event, TakeoverEvent):
+            return self._posting("takeover", routed, event, Judged(takeover=event.data))
         if isinstance(event, ActivityEvent):
             local = event.time.astimezone(self.zone)
             answering = self.bonuses.answering(event.type, local, free_fields(routed.raw))
@@ -71,7 +78,7 @@ class Occasions:
         judged = Judged(trigger="enrolled", open=answering, profile=profile, again=event.enrolledbefore)
         return self._posting("enrolment", routed, event, judged)
 
-    def _posting(self, kind: PostingKind, routed: Routed, event: ActivityEvent | EnrolledEvent, judged: Judged) -> Posting:
+    def _posting(self, kind: PostingKind, routed: Routed, event: FactEvent, judged: Judged) -> Posting:
         day = event.time.astimezone(self.zone).date().isoformat()
         return Posting(
             routed.key, kind, routed.account_id, event.source, event.id, None, digest_told(event, routed.raw), routed.offset,
@@ -106,7 +113,7 @@ class Occasions:
         )  # fmt: skip
 
 
-def digest_told(event: ActivityEvent | EnrolledEvent, raw: bytes) -> str:
+def digest_told(event: FactEvent, raw: bytes) -> str:
     """The digest; of an enrolment, of what stays when its member is erased. Whether the rest contradicts is known to the registry."""
     if isinstance(event, EnrolledEvent):
         event = structs.replace(event, data=Enrolled(member_id=event.data.member_id, kind=event.data.kind))

@@ -282,27 +282,6 @@ local function drop_facts(keys, args)
   return #lines
 end
 
--- Applies events of vouchers if the view still stands where the writer believes it does: KEYS {vouchers}:meta, {vouchers}:codes,
--- {vouchers}:batches; ARGV: previous offset, new offset, one MessagePack of two lists: codes {digest, JSON, ...}, batches {name, JSON,
--- ...}. Gives {1, new offset}, or {0, the offset that it stands at} and changes nothing.
-local function apply_vouchers(keys, args)
-  local stands = redis.call('HGET', keys[1], 'offset') or '-1'
-  if stands ~= args[1] then return {0, tonumber(stands)} end
-  if stands == '-1' then redis.call('HDEL', keys[1], 'whole') end
-  local codes, batches = unpack(cmsgpack.unpack(args[3]))
-  hset_all(keys[2], codes)
-  hset_all(keys[3], batches)
-  redis.call('HSET', keys[1], 'offset', args[2])
-  return {1, tonumber(args[2])}
-end
-
--- Notes that the view is whole, if it stands at this offset: KEYS {vouchers}:meta; ARGV: the offset.
-local function whole_vouchers(keys, args)
-  if (redis.call('HGET', keys[1], 'offset') or '-1') ~= args[1] then return 0 end
-  redis.call('HSET', keys[1], 'whole', '1', 'offset', args[1])
-  return 1
-end
-
 -- Writes the states that a batch leads to (sinks/features.py), if they stand where the writer believes they do: KEYS meta, states; ARGV:
 -- previous offset, new offset, then (state, seconds that it is kept) pairs. Nothing is written over the mark of what was forgotten, which is
 -- one byte long. Gives {1, new offset}, or {0, the offset that they stand at} and changes nothing.
@@ -314,6 +293,27 @@ local function keep_states(keys, args)
   end
   redis.call('HSET', keys[1], 'offset', args[2])
   return {1, tonumber(args[2])}
+end
+
+-- Applies events of vouchers if the view still stands where the writer believes it does: KEYS {v}:meta, {v}:codes, {v}:batches; ARGV: previous
+-- offset, new offset, one MessagePack of two lists: codes {digest, JSON, ...}, batches {name, JSON, ...}. Gives {1, new offset}, or {0, the
+-- offset that it stands at} and changes nothing.
+local function apply_vouchers(keys, args)
+  local stands = redis.call('HGET', keys[1], 'offset') or '-1'
+  if stands ~= args[1] then return {0, tonumber(stands)} end
+  if stands == '-1' then redis.call('HDEL', keys[1], 'whole') end
+  local codes, batches = unpack(cmsgpack.unpack(args[3]))
+  hset_all(keys[2], codes)
+  hset_all(keys[3], batches)
+  redis.call('HSET', keys[1], 'offset', args[2])
+  return {1, tonumber(args[2])}
+end
+
+-- Notes that the view is whole, if it stands at this offset: KEYS {v}:meta; ARGV: the offset.
+local function whole_vouchers(keys, args)
+  if (redis.call('HGET', keys[1], 'offset') or '-1') ~= args[1] then return 0 end
+  redis.call('HSET', keys[1], 'whole', '1', 'offset', args[1])
+  return 1
 end
 
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.

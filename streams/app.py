@@ -5,9 +5,9 @@
     members ─ enrol ─► Redis     ▲    │            └► Redis                   │
                                  │    └──────────────────── history ─► ClickHouse
                                  └─ recall ◄─ recall (topic): sales that Redis has let go
-    vouchers ─ vouchers ─► Redis
     clickstream ─ observe ─► Redis ◄─ regard ─ transactions          features (docs/features.md)
                                ▲──── forget ─ members
+    vouchers ─ vouchers ─► Redis
 """
 
 import os
@@ -37,7 +37,9 @@ ROLES: dict[str, tuple[str, ...]] = {
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on."""
 
 IN_PROGRESS = {
-    "identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1, "history": 2, "browsing": 1, "recall": 1, "observe": 8, "regard": 8, "forget": 1,
+    "identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1,
+    "history": 2, "browsing": 1, "recall": 1,
+    "observe": 8, "regard": 8, "forget": 1,
 }  # fmt: skip
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 

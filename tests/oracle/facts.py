@@ -98,7 +98,8 @@ class Hold:
 class Account:
     """One account; `enrolments` has what each person said last, the latest person last.
 
-    `tier` is None until a program with tiers looked at it, `tier_last` the last day of the running window.
+    `tier` is None until a program with tiers looked at it, `tier_last` the last day of the running window. `joined` are the accounts that
+    are merged into it now, the first one first, `into` the one that it is merged into: while it is, rules look there at both.
     """
 
     id: str
@@ -110,6 +111,30 @@ class Account:
     units: dict[str, Holding] = field(default_factory=lambda: defaultdict(Holding))
     tier: str | None = None
     tier_last: date | None = None
+    joined: list["Account"] = field(default_factory=list)
+    into: "Account | None" = None
+
+    @property
+    def person(self) -> set[str]:
+        """All names of the one person whose accounts these are."""
+        return {self.id}.union(*(other.person for other in self.joined))
+
+    @property
+    def all_purchases(self) -> list[Purchase]:
+        """Its own, and those of what is merged into it, before the merge as well."""
+        return self.purchases + [sale for other in self.joined for sale in other.all_purchases]
+
+    @property
+    def all_grants(self) -> list[Grant]:
+        return self.grants + [grant for other in self.joined for grant in other.all_grants]
+
+    @property
+    def said(self) -> dict[str, Event]:
+        """What its persons said; as long as nobody enrolled with it, what was said of the first who did among those merged into it."""
+        if self.enrolments:
+            return self.enrolments
+        told = next((other.said for other in self.joined if other.said), {})
+        return {self.id: told[list(told)[-1]]} if told else {}
 
     def credit(self, unit: str, expires_on: str, points: int) -> None:
         self.units[unit].credits[expires_on] += points

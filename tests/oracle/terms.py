@@ -10,7 +10,7 @@ from tests.reference import eligible
 
 
 def member_terms_hold(terms: dict[str, Any], account: Account, moment: Moment) -> bool:
-    enrolled = account.enrolments[moment.person or list(account.enrolments)[-1]] if account.enrolments else {}
+    enrolled = account.said[moment.person or list(account.said)[-1]] if account.said else {}
     attributes = enrolled.get("attributes", {})
     checks: dict[str, Callable[[Any], bool]] = {
         "tier": lambda want: moment.tier in want,
@@ -41,13 +41,13 @@ def within(window: dict[str, Any], count: int) -> bool:
 
 def earlier(account: Account, moment: Moment) -> Iterator[Purchase]:
     """Sales before the event; its own, if it is one, already stands among the account's purchases."""
-    return (sale for sale in account.purchases if sale is not moment.purchase)
+    return (sale for sale in account.all_purchases if sale is not moment.purchase)
 
 
 def sales_in(account: Account, interval: Interval) -> Iterator[Purchase]:
     """Sales of these local dates so far, the judged one included."""
     first, last = interval
-    return (sale for sale in account.purchases if first <= sale.day <= last)
+    return (sale for sale in account.all_purchases if first <= sale.day <= last)
 
 
 def has_bought(terms: dict[str, Any], account: Account, moment: Moment) -> bool:
