@@ -18,7 +18,7 @@ from tillstream.sinks.redis_line import Multiplexed
 REDIS_AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a client raises where Redis does not answer, or not in time."""
 
-LIBRARY_VERSION = 6
+LIBRARY_VERSION = 7
 """The version that state.lua's `tillstream_version` gives."""
 
 CLUSTER_SCHEME = "redis+cluster://"

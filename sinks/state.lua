@@ -375,7 +375,7 @@ local function keep_states(keys, args)
   return {1, tonumber(args[2])}
 end
 
--- Applies events of vouchers if the view still stands where the writer believes it does: KEYS {v}:meta, {v}:codes, {v}:batches; ARGV: previous
+-- Applies events of vouchers if the view still stands where the writer believes it does: KEYS {vouchers}:meta, {vouchers}:codes, {vouchers}:batches; ARGV: previous
 -- offset, new offset, one MessagePack of two lists: codes {digest, JSON, ...}, batches {name, JSON, ...}. Gives {1, new offset}, or {0, the
 -- offset that it stands at} and changes nothing.
 local function apply_vouchers(keys, args)
@@ -389,7 +389,7 @@ local function apply_vouchers(keys, args)
   return {1, tonumber(args[2])}
 end
 
--- Notes that the view is whole, if it stands at this offset: KEYS {v}:meta; ARGV: the offset.
+-- Notes that the view is whole, if it stands at this offset: KEYS {vouchers}:meta; ARGV: the offset.
 local function whole_vouchers(keys, args)
   if (redis.call('HGET', keys[1], 'offset') or '-1') ~= args[1] then return 0 end
   redis.call('HSET', keys[1], 'whole', '1', 'offset', args[1])
@@ -397,7 +397,7 @@ local function whole_vouchers(keys, args)
 end
 
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
-local function version() return 6 end
+local function version() return 7 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}

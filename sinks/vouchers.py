@@ -1,8 +1,8 @@
 """Vouchers in Redis: a view of the topic `vouchers`, read by gateways, written by the one worker that has the topic's partition.
 
-    {v}:meta      hash   offset: the last one applied; whole: there where the topic was read to its end since Redis was empty
-    {v}:codes     hash   a code's keyed hash -> what it is, JSON (kernels/vouchers.py, `Voucher`)
-    {v}:batches   hash   series/batch -> its terms, JSON (`Batch`)
+    {vouchers}:meta      hash   offset: the last one applied; whole: there where the topic was read to its end since Redis was empty
+    {vouchers}:codes     hash   a code's keyed hash -> what it is, JSON (kernels/vouchers.py, `Voucher`)
+    {vouchers}:batches   hash   series/batch -> its terms, JSON (`Batch`)
 
 Delivery: exactly once in effect. `apply` is one function call, fenced on the offset at which the view stood when the codes were read; the
 idempotency key is that offset.
@@ -18,7 +18,7 @@ from tillstream.kernels.vouchers import Batch, Voucher, Vouchers
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import Fenced, present
 
-META, CODES, BATCHES = VOUCHER_KEYS = ("{v}:meta", "{v}:codes", "{v}:batches")
+META, CODES, BATCHES = VOUCHER_KEYS = ("{vouchers}:meta", "{vouchers}:codes", "{vouchers}:batches")
 """One hash tag for the installation, as the topic has one partition."""
 
 SCAN_COUNT = 1_000

@@ -67,7 +67,7 @@ async def restore_budgets(budgets: BudgetStore, kafka: Mapping[str, Any], partit
 
 async def empty(client: Redis, partitions: int) -> None:
     """Deletes our keys and no others."""
-    ours = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS), "{r*}:claims", "{r*}:parked*", "{r*}:horizon", "{b}:*", "{v}:*"]
+    ours = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS), "{r*}:claims", "{r*}:parked*", "{r*}:horizon", "{b}:*", "{vouchers}:*"]
     for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), *ours]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)

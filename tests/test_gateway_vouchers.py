@@ -38,7 +38,7 @@ def issue(here: Stage, count: int, **fields: Any) -> list[str]:
     event = IssuedEvent(id=series, source=VOUCHERS_SOURCE, time=datetime.now(UTC), data=data)
     here.send([encode_voucher(event)], VOUCHERS, series)
     with here.client() as client:
-        until(lambda: client.hexists("{v}:codes", digests[-1]), "codes issued", TAKEN_S)
+        until(lambda: client.hexists("{vouchers}:codes", digests[-1]), "codes issued", TAKEN_S)
     return [grouped(code) for code in codes]
 
 

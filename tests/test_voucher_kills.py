@@ -84,8 +84,8 @@ def test_worker_and_gateway_killed_while_tills_redeem_use_no_code_twice_and_lose
         worker.start()
         digests = {digest_of(code.replace("-", ""), IDENTITY_KEY): Owner(f"tills/{store}", "r1") for code, store in owners}
         with here.client() as client:
-            until(lambda: client.hget("{v}:meta", "whole") is not None, "Redis filled again", PATIENCE_S, worker)
-            kept: dict[bytes, bytes] = client.hgetall("{v}:codes")
+            until(lambda: client.hget("{vouchers}:meta", "whole") is not None, "Redis filled again", PATIENCE_S, worker)
+            kept: dict[bytes, bytes] = client.hgetall("{vouchers}:codes")
         after: dict[str, Voucher] = {digest.decode(): read_voucher(raw) for digest, raw in kept.items()}
         assert {digest: voucher.owner for digest, voucher in after.items() if voucher.redeemed_at is not None} == digests
         events = [decode_voucher(message.value() or b"") for message in read_topic(here.kafka, VOUCHERS, 0, 0)]

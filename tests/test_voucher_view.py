@@ -106,7 +106,7 @@ def test_view_of_an_older_dump_is_brought_up_and_nothing_is_redeemed_twice(here:
     assert old.codes[c].redeemed_at is not None
     with here.client() as client:  # As of before the redemption; whole, as a dump would say.
         client.hset(META, "offset", before.offset)
-        client.hdel("{v}:codes", c, d)
+        client.hdel("{vouchers}:codes", c, d)
     sent(here, claim("redeem", "r9", 7, digest=c), claim("reserve", "r9", 7, digest=d))
 
     async def last_only(view: VoucherView) -> None:

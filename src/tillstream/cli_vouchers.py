@@ -3,7 +3,7 @@
 import asyncio
 import re
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -16,6 +16,7 @@ from tillstream.schemas.offers import Worth
 from tillstream.sources.ingest.currencies import minor_digits
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+WORTH = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,4})?)\s*(%|[A-Za-z][A-Za-z0-9._-]{0,63})")
 SERIES = click.option("--series", metavar="S", required=True, help="What they are for; letters, digits, dots, hyphens.")
 LAST = datetime(YEARS.stop, 1, 1)
 DAY = click.DateTime(["%Y-%m-%d"])
@@ -27,7 +28,7 @@ def vouchers() -> None:
 
 
 @vouchers.command(
-    epilog='Example: tillstream vouchers generate --series spring --count 5000 --worth "20.00 PLN" --expires 2026-12-31 --out codes.csv'
+    epilog="Example: tillstream vouchers generate --series spring --count 5000 --worth 20.00PLN --expires 2026-12-31 --out codes.csv"
 )
 @SERIES
 @click.option("--batch", default="1", show_default=True, metavar="B", help="Of the series; generated again under its name, it is the same.")
@@ -139,15 +140,14 @@ def parse_worth(text: str) -> Worth:
 
     >>> parse_worth("20.00 PLN").amount_off, parse_worth("12.5%").basis_points_off, parse_worth("100 points").points
     (2000, 1250, 100)
+    >>> parse_worth("20.00PLN") == parse_worth(" 20 PLN ")
+    True
     """
-    number, _, unit = text.strip().replace("%", " %").replace("  ", " ").partition(" ")
+    number, unit = found.groups() if (found := WORTH.fullmatch(text.strip())) else ("0", "")
     scale = 2 if unit == "%" else minor_digits(unit) if re.fullmatch("[A-Z]{3}", unit) else 0
-    try:
-        amount = Decimal(number).scaleb(scale)
-    except InvalidOperation:
-        amount = Decimal(0)
+    amount = Decimal(number).scaleb(scale)
     most = 10_000 if unit == "%" else 2**63 - 1
-    if not unit or not amount.is_finite() or not 0 < amount <= most or amount != int(amount):
+    if not 0 < amount <= most or amount != int(amount):
         fail(f'--worth {text!r}: is not a positive "20.00 PLN", "15%" or "100 points"', 2)
     if unit == "%":
         return Worth(basis_points_off=int(amount))

@@ -138,8 +138,8 @@ async def fingerprint_of(config: Config, series: str, batch: str) -> str | None:
     async with redis_of(config) as client:
         with failures_named(config):
             store = VoucherStore(client)
-            known = (await store.load([], [batch_name(series, batch)])).batches
-            for found in known.values():
+            found = (await store.load([], [batch_name(series, batch)])).batches.get(batch_name(series, batch))
+            if found is not None:
                 return found.fingerprint
             offset = (await store.view()).offset
     with failures_named(config):
