@@ -62,6 +62,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         spool_folder: folder where a gateway keeps receipts while Kafka is away, one gateway each; empty: none.
         spool_bytes_max: how much it may hold, bytes.
         gateway_origins: origins whose pages may send page views, as `https://shop.example.org`, parted by blanks; empty: none.
+        gateway_pages_max: streams of offers to pages at once, of one gateway.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -97,6 +98,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     spool_folder: str = ""
     spool_bytes_max: Count = 1_000_000_000
     gateway_origins: str = ""
+    gateway_pages_max: Count = 1_000
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
