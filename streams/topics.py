@@ -14,6 +14,7 @@
     clickstream   visitor id              page views and the like, kept for days    `partitions`
     outcomes      decision id             decisions on offers, what became of them  1: a model has one learner
     triggers      account id              offers to be put to members now           `partitions`
+    deliveries    decision id             how far each trigger's delivery is; compacted  as triggers, number for number
 """
 
 from collections.abc import Mapping
@@ -37,6 +38,7 @@ AUDIT = "audit"
 CLICKSTREAM = "clickstream"
 OUTCOMES = "outcomes"
 TRIGGERS = "triggers"
+DELIVERIES = "deliveries"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -56,6 +58,9 @@ CLICKS_KEPT = {"retention.ms": "604800000"}
 
 TRIGGERS_KEPT = {"retention.ms": "2592000000"}
 """Thirty days: longer than any channel tries to deliver; what was decided stays in `outcomes`."""
+
+DELIVERIES_KEPT = {"cleanup.policy": "compact,delete", "retention.ms": "604800000"}
+"""Seven days: longer than a delivery waits for its next attempt, so that what waits is not let go; a worker that starts reads them."""
 
 MEMBERS_COMPACTED = COMPACTED | {"max.compaction.lag.ms": "86400000"}
 """What a member event said in clear, and what an erasure forgets, is gone in a day; else brokers let it stand until a segment is full."""
@@ -86,6 +91,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(CLICKSTREAM, partitions, CLICKS_KEPT),
         TopicSpec(OUTCOMES, 1, KEPT),
         TopicSpec(TRIGGERS, partitions, TRIGGERS_KEPT),
+        TopicSpec(DELIVERIES, partitions, DELIVERIES_KEPT),
     ]
 
 

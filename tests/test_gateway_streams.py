@@ -71,20 +71,19 @@ def test_listener_that_comes_back_has_each_trigger_once(here: Stage, monkeypatch
     told: list[object] = []
 
     async def scene() -> None:
-        async with post(here) as one, post(here) as other:
-            async with other.listening() as keeping:  # It has begun to read, so that its buffer reaches back.
-                await opened(keeping)
-                async with one.listening() as first:
-                    last = await opened(first)
-                for turn in range(4):
-                    names_of = {account: f"r{buffer_max}-{turn}-{account}" for account in ("a1", "a2", "a3", "a4")}
-                    await asyncio.gather(*(trigger(here, triggered(name), account=account) for account, name in names_of.items()))
-                    there = one if turn % 2 else other
-                    async with there.listening(last_id=last) as ear:
-                        told.extend(names(await ear.heard(3)))  # One of four stays for the next to hear.
-                        last = ear.last_id
-                async with one.listening(f"/v1/triggers/stream?after={last}") as ear:
-                    told.extend(names(await ear.heard(4)))
+        async with post(here) as one, post(here) as other, other.listening() as keeping:  # From here on its buffer reaches.
+            await opened(keeping)
+            async with one.listening() as first:
+                last = await opened(first)
+            for turn in range(4):
+                names_of = {account: f"r{buffer_max}-{turn}-{account}" for account in ("a1", "a2", "a3", "a4")}
+                await asyncio.gather(*(trigger(here, triggered(name), account=account) for account, name in names_of.items()))
+                there = one if turn % 2 else other
+                async with there.listening(last_id=last) as ear:
+                    told.extend(names(await ear.heard(3)))  # One of four stays for the next to hear.
+                    last = ear.last_id
+            async with one.listening(f"/v1/triggers/stream?after={last}") as ear:
+                told.extend(names(await ear.heard(4)))
 
     asyncio.run(scene())
     assert sorted(map(str, told)) == sorted(f"r{buffer_max}-{turn}-{account}" for turn in range(4) for account in ("a1", "a2", "a3", "a4"))

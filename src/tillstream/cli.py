@@ -13,6 +13,7 @@ from msgspec import to_builtins
 from tillstream import __version__
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
+from tillstream.cli_webhooks import webhooks
 from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
 
@@ -31,6 +32,7 @@ def main() -> None:
 
 main.add_command(keys)
 main.add_command(audit)
+main.add_command(webhooks)
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")
@@ -172,7 +174,10 @@ def list_published(as_json: bool) -> None:
 
 
 @main.command(epilog="Example: tillstream worker --role points")
-@click.option("--role", type=click.Choice(["points", "history"]), default="points", show_default=True, help="Give points or write history.")
+@click.option(
+    "--role", type=click.Choice(["points", "history", "deliver"]), default="points", show_default=True,
+    help="Give points, write history or deliver triggers.",
+)  # fmt: skip
 def worker(role: str) -> None:
     """One Faust worker against the configured servers, until Ctrl-C or SIGTERM."""
     from tillstream.worker import run_worker

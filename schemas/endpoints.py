@@ -1,0 +1,114 @@
+"""Where triggers are delivered to: the file that the setting `endpoints` names, as types, and all that is wrong with one.
+
+    [[endpoints]]
+    kind = "webhook"                       signed, in the format of Standard Webhooks
+    id = "crm"
+    url = "https://crm.example.org/hooks"
+    secrets = ["env:CRM_SECRET"]           `whsec_...`; several while they are exchanged
+    channels = ["app"]
+    offers = ["cheese-*"]
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from tillstream.schemas.fields import Identifier
+from tillstream.schemas.mistakes import Mistake
+
+Seconds = Annotated[int, Meta(ge=1, le=172_800)]
+"""Up to two days: beyond that no offer waits."""
+
+SCHEDULE_S = (5, 60, 300, 1_800, 7_200, 18_000, 36_000)
+"""Between attempts: eight in some eighteen hours, as Standard Webhooks proposes it."""
+
+SECRET_PLACE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
+
+ADDRESS = re.compile(r"https?://(?P<place>[^/?#\s\\]+)([/?#][^\s\\]*)?")
+
+ENDPOINTS_MAX = 100
+
+
+class Endpoint(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
+    """What every kind has.
+
+    Attributes:
+        channels: the channels whose triggers it gets; empty: all.
+        offers: globs of the offers; empty: all.
+        timeout_s: how long one attempt may take, seconds.
+        at_once: attempts on their way at once.
+        schedule_s: seconds from one attempt to the next; so many attempts, and one.
+    """
+
+    id: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9_-]*$", max_length=64)]
+    channels: list[Identifier] = []
+    offers: list[Identifier] = []
+    timeout_s: Annotated[int, Meta(ge=1, le=30)] = 10
+    at_once: Annotated[int, Meta(ge=1, le=100)] = 4
+    schedule_s: Annotated[list[Seconds], Meta(max_length=20)] = field(default_factory=lambda: list(SCHEDULE_S))
+
+
+class Webhook(Endpoint, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="webhook"):
+    """An address that takes signed events; `secrets` are places of secrets, `env:NAME` or `file:PATH`."""
+
+    url: Annotated[str, Meta(max_length=2_000)]
+    secrets: Annotated[list[str], Meta(min_length=1, max_length=4)]
+
+
+class Endpoints(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    endpoints: Annotated[list[Webhook], Meta(min_length=1, max_length=ENDPOINTS_MAX)]
+
+
+class InvalidEndpoints(Exception):
+    """A file with mistakes: all of them are in `mistakes`."""
+
+    def __init__(self, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(map(str, mistakes)))
+        self.mistakes = mistakes
+
+
+def parse_endpoints(text: str) -> list[Webhook]:
+    """The endpoints in a file.
+
+    Raises:
+        InvalidEndpoints: with its mistakes, each with its path.
+    """
+    try:
+        found = msgspec.convert(tomllib.loads(text), Endpoints)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidEndpoints([Mistake("$", f"not TOML: {error}")]) from None
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at `")
+        raise InvalidEndpoints([Mistake(path.rstrip("`") or "$", message, "docs/delivery.md shows the keys")]) from None
+    if mistakes := list(mistakes_of(found)):
+        raise InvalidEndpoints(mistakes)
+    return found.endpoints
+
+
+def mistakes_of(found: Endpoints) -> Iterator[Mistake]:
+    """What the types do not say."""
+    known: set[str] = set()
+    for number, endpoint in enumerate(found.endpoints):
+        path = f"$.endpoints[{number}]"
+        if endpoint.id in known:
+            yield Mistake(f"{path}.id", f"{endpoint.id!r} is there twice", "deliveries are known by it: give each its own")
+        known.add(endpoint.id)
+        yield from address_mistakes(endpoint.url, f"{path}.url")
+        for place, secret in enumerate(endpoint.secrets):
+            if not SECRET_PLACE.fullmatch(secret):
+                yield Mistake(f"{path}.secrets[{place}]", "is no place of a secret", "env:NAME or file:PATH, never the secret itself")
+
+
+def address_mistakes(url: str, path: str) -> Iterator[Mistake]:
+    """What is wrong with an address."""
+    found = ADDRESS.fullmatch(url)
+    if found is None:
+        yield Mistake(path, f"{url[:80]!r} is no address", "https://host/path")
+    elif "@" in found["place"]:
+        yield Mistake(path, "has a password in it", "whoever sees the address would know it: the signature says who we are")

@@ -1,0 +1,1 @@
+"""Triggers out: to webhooks."""
