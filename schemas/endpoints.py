@@ -7,18 +7,25 @@
     secrets = ["env:CRM_SECRET"]           `whsec_...`; several while they are exchanged
     channels = ["app"]
     offers = ["cheese-*"]
+
+    [[endpoints]]
+    kind = "template"                      a request as somebody else's interface wants it
+    id = "sms"
+    url = "https://sms.example.org/messages"
+    headers = { Authorization = "env:SMS_TOKEN" }
+    body = { to = "{member_id}", text = "{title}" }
 """
 
 import re
 import tomllib
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from tillstream.schemas.fields import Identifier
-from tillstream.schemas.mistakes import Mistake
+from tillstream.schemas.mistakes import Mistake, nearest
 
 Seconds = Annotated[int, Meta(ge=1, le=172_800)]
 """Up to two days: beyond that no offer waits."""
@@ -29,6 +36,14 @@ SCHEDULE_S = (5, 60, 300, 1_800, 7_200, 18_000, 36_000)
 SECRET_PLACE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]*|file:.+)")
 
 ADDRESS = re.compile(r"https?://(?P<place>[^/?#\s\\]+)([/?#][^\s\\]*)?")
+
+PLACEHOLDER = re.compile(r"\{(\w+)\}")
+
+PLACEHOLDERS = (
+    "decision_id", "offer_id", "title", "member_id", "account_id", "channel", "why", "points", "unit", "amount_off", "currency",
+    "basis_points_off", "expires_at",
+)  # fmt: skip
+"""What templates may name of a trigger."""
 
 ENDPOINTS_MAX = 100
 
@@ -59,10 +74,19 @@ class Webhook(Endpoint, frozen=True, kw_only=True, forbid_unknown_fields=True, t
     secrets: Annotated[list[str], Meta(min_length=1, max_length=4)]
 
 
+class Template(Endpoint, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="template"):
+    """A request by a template; values of `headers` may be places of secrets. Placeholders, `PLACEHOLDERS`, may stand in all texts."""
+
+    url: Annotated[str, Meta(max_length=2_000)]
+    body: dict[str, Any]
+    method: Literal["POST", "PUT"] = "POST"
+    headers: dict[Annotated[str, Meta(pattern="^[A-Za-z0-9-]+$", max_length=64)], str] = {}
+
+
 class Endpoints(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
-    endpoints: Annotated[list[Webhook], Meta(min_length=1, max_length=ENDPOINTS_MAX)]
+    endpoints: Annotated[list[Webhook | Template], Meta(min_length=1, max_length=ENDPOINTS_MAX)]
 
 
 class InvalidEndpoints(Exception):
@@ -73,7 +97,7 @@ class InvalidEndpoints(Exception):
         self.mistakes = mistakes
 
 
-def parse_endpoints(text: str) -> list[Webhook]:
+def parse_endpoints(text: str) -> list[Webhook | Template]:
     """The endpoints in a file.
 
     Raises:
@@ -100,9 +124,28 @@ def mistakes_of(found: Endpoints) -> Iterator[Mistake]:
             yield Mistake(f"{path}.id", f"{endpoint.id!r} is there twice", "deliveries are known by it: give each its own")
         known.add(endpoint.id)
         yield from address_mistakes(endpoint.url, f"{path}.url")
+        if isinstance(endpoint, Template):
+            yield from template_mistakes(endpoint.headers, f"{path}.headers")
+            yield from template_mistakes(endpoint.body, f"{path}.body")
+            continue
         for place, secret in enumerate(endpoint.secrets):
             if not SECRET_PLACE.fullmatch(secret):
                 yield Mistake(f"{path}.secrets[{place}]", "is no place of a secret", "env:NAME or file:PATH, never the secret itself")
+
+
+def template_mistakes(value: Any, path: str) -> Iterator[Mistake]:
+    """Placeholders that there are not, in a template or any part of it; and what JSON has not."""
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from template_mistakes(part, f"{path}.{name}")
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from template_mistakes(part, f"{path}[{number}]")
+    elif isinstance(value, str):
+        for name in set(PLACEHOLDER.findall(value)) - set(PLACEHOLDERS):
+            yield Mistake(path, f"there is no placeholder {{{name}}}", nearest(name, PLACEHOLDERS, f"there are {', '.join(PLACEHOLDERS)}"))
+    elif not isinstance(value, bool | int):
+        yield Mistake(path, f"{value!r} is no text, integer, true or false", "write it as a text")
 
 
 def address_mistakes(url: str, path: str) -> Iterator[Mistake]:

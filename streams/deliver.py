@@ -153,7 +153,7 @@ class Deliver:
         if name in self.gone:
             await self._settle(parked.partition, delivery, name, parcel, parked.raw, GONE)
             return True, None
-        outcome = await target.send(self.poster, delivery.decision_id, parked.raw, int(time.time()))
+        outcome = await target.sender.send(self.poster, delivery.decision_id, parked.raw, int(time.time()))
         parcel.attempts += 1
         return outcome.result != "failed", await self._note(target, parked, parcel, outcome)
 

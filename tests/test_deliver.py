@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 from click.testing import CliRunner
 from msgspec import structs
-from standardwebhooks.webhooks import Webhook
+from standardwebhooks.webhooks import Webhook as Verifier
 
 from tests.pipeline_harness import PARTITIONS, Stage, stage, until
 from tests.triggers import triggered
@@ -24,14 +24,16 @@ from tillstream.config import Config
 from tillstream.installation import WorkerProcess, environment_of
 from tillstream.kernels.retrying import wait_s
 from tillstream.schemas.deliveries import decode_delivery, encode_delivery, new_delivery
-from tillstream.schemas.endpoints import InvalidEndpoints, parse_endpoints
+from tillstream.schemas.endpoints import InvalidEndpoints, Webhook, parse_endpoints
 from tillstream.sinks.delivery.addresses import is_public
-from tillstream.sinks.delivery.webhook import Attempt, Poster
+from tillstream.sinks.delivery.webhook import Attempt, Poster, WebhookSender
 from tillstream.streams.topics import DELIVERIES, TRIGGERS
 
 SECRETS = ["whsec_" + base64.b64encode(bytes([letter]) * 32).decode() for letter in (1, 2)]
 
 ARRIVED_S = 40.0
+
+SMS = '[[endpoints]]\nkind = "template"\nid = "a"\nurl = "https://a.example"'
 
 HOOK = '[[endpoints]]\nkind = "webhook"\nid = "a"\nurl = "https://a.example"\nsecrets = ["env:A"]'
 
@@ -60,13 +62,16 @@ class Receiver(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def ids(self, path: str) -> list[str]:
-        return [each.headers["webhook-id"] for each in self.posted if each.path == path]
+        return [each.headers.get("webhook-id", "") for each in self.posted if each.path == path]
 
 
 class Taking(BaseHTTPRequestHandler):
     """One request."""
 
     server: Receiver
+
+    def do_PUT(self) -> None:
+        self.do_POST()
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -151,7 +156,7 @@ def test_trigger_comes_signed_by_every_secret_to_those_who_want_it(here: Stage, 
     assert (receiver.ids("/email"), receiver.ids("/tea")) == (["w2"], ["w2"])
     (first,) = [each for each in receiver.posted if each.path == "/all" and each.headers["webhook-id"] == "w1"]
     for secret in SECRETS:
-        told = Webhook(secret).verify(first.body, first.headers)
+        told = Verifier(secret).verify(first.body, first.headers)
         assert (told["type"], told["data"]["decision_id"], set(told)) == ("offer.triggered", "w1", {"type", "timestamp", "data"})
     assert [letter.code for letter in here.dead_letters() if letter.topic == TRIGGERS] == ["not_json"]
 
@@ -253,6 +258,32 @@ def test_replay_delivers_what_is_asked_for_again_and_status_counts(here: Stage, 
     assert (rows["bad"]["waiting"], rows["bad"]["next_at"], rows["bad"]["reason"]) == (1, "2026-03-07T00:00:00+00:00", "status 500")
 
 
+def test_template_becomes_the_request_that_it_describes(here: Stage, receiver: Receiver, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("Bearer s3cret\n")
+    config = config_of(here, tmp_path)
+    Path(config.endpoints).write_text(
+        f"""
+        [[endpoints]]
+        kind = "template"
+        id = "sms"
+        method = "PUT"
+        url = "{receiver.url}/sms"
+        headers = {{ Authorization = "file:{tmp_path}/token", Idempotency-Key = "{{decision_id}}", X-Title = "{{title}}" }}
+        body = {{ to = "{{member_id}}", points = "{{points}}", parts = [{{ text = "{{title}} until {{expires_at}}" }}, 1, true] }}
+        """
+    )
+    title = 'tea "for" {member_id}\r\nX-Evil: 1'
+    event = triggered("t1", channel="sms", title=title)
+    here.send([event], TRIGGERS, "a1")
+    result = CliRunner().invoke(main, ["webhooks", "replay", "--id", "t1"], env=environment_of(config))
+    assert (result.exit_code, result.output) == (0, "t1 sms: delivered\n1 deliveries\n")
+    (posted,) = receiver.posted
+    assert (posted.headers["authorization"], posted.headers["idempotency-key"]) == ("Bearer s3cret", "t1")
+    assert (posted.headers["x-title"], "x-evil" in posted.headers) == ('tea "for" {member_id}??X-Evil: 1', False)
+    text = f"{title} until {datetime.fromisoformat(event['data']['expires_at']).isoformat()}"
+    assert json.loads(posted.body) == {"to": "m1", "points": 50, "parts": [{"text": text}, 1, True]}
+
+
 def test_private_address_is_refused_unless_it_is_allowed(receiver: Receiver) -> None:
     port = receiver.server_address[1]
 
@@ -260,7 +291,8 @@ def test_private_address_is_refused_unless_it_is_allowed(receiver: Receiver) -> 
         poster = Poster(private)
         try:
             (endpoint,) = parse_endpoints(f'[[endpoints]]\nkind = "webhook"\nid = "a"\nurl = "{url}"\nsecrets = ["env:A"]')
-            return await poster.post(endpoint, [b"x" * 24], "p1", json.dumps(triggered("p1")).encode(), 0)
+            assert isinstance(endpoint, Webhook)
+            return await WebhookSender(endpoint, [b"x" * 24]).send(poster, "p1", json.dumps(triggered("p1")).encode(), 0)
         finally:
             await poster.close()
 
@@ -291,6 +323,9 @@ def test_address_that_hides_a_private_one_is_private() -> None:
         ('[[endpoints]]\nkind = "webhook"\nid = "a"\nurl = "https://a.example"\nsecrets = ["whsec_AAAA"]', "$.endpoints[0].secrets[0]"),
         (f"{HOOK}\nschedule_s = [0]", "$.endpoints[0].schedule_s[0]"),
         (f"{HOOK}\n{HOOK}", "$.endpoints[1].id"),
+        (f'{SMS}\nbody = {{ a = ["{{titel}}"] }}', "$.endpoints[0].body.a[0]"),
+        (f"{SMS}\nbody = {{ a = 1.5 }}", "$.endpoints[0].body.a"),
+        (f'{SMS}\nbody = {{}}\nheaders = {{ X = "{{why_not}}" }}', "$.endpoints[0].headers.X"),
     ],
 )  # fmt: skip
 def test_mistake_in_the_file_is_told_with_its_path(text: str, path: str) -> None:

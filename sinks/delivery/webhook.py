@@ -12,9 +12,9 @@ Delivery: at least once; the receiver tells repeats by `webhook-id`.
 import base64
 import binascii
 import hmac
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -43,6 +43,15 @@ class Attempt(NamedTuple):
     result: Result
     reason: str = ""
     retry_after_s: int = 0
+
+
+class Request(NamedTuple):
+    """What is sent."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
 
 
 class Event(Struct):
@@ -101,27 +110,40 @@ class Poster:
             self.session = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
         return self.session
 
-    async def post(self, endpoint: Webhook, keys: Sequence[bytes], name: str, raw: bytes, now_s: int) -> Attempt:
-        """One attempt to deliver the trigger `raw`, whose decision is `name`; never raises for what a receiver does."""
-        body = body_of(raw)
-        headers = {
-            "Content-Type": "application/json", "User-Agent": USER_AGENT, "webhook-id": name, "webhook-timestamp": str(now_s),
-            "webhook-signature": signature(keys, name, now_s, body),
-        }  # fmt: skip
-        timeout = aiohttp.ClientTimeout(total=endpoint.timeout_s)
+    async def post(self, request: Request, timeout_s: int) -> Attempt:
+        """One attempt; never raises for what a receiver does."""
+        headers = {"User-Agent": USER_AGENT, **request.headers}
+        timeout = aiohttp.ClientTimeout(total=timeout_s)
         try:
             if not self.private:
-                check_host(urlsplit(endpoint.url).hostname or "")
-                if not endpoint.url.startswith("https:"):
+                check_host(urlsplit(request.url).hostname or "")
+                if not request.url.startswith("https:"):
                     return Attempt("failed", "http:// is for private addresses only (setting deliver_private)")
-            sending = self._open().post(endpoint.url, data=body, headers=headers, allow_redirects=False, timeout=timeout)
-            async with sending as answer:
+            how: Any = {"headers": headers, "allow_redirects": False, "timeout": timeout}
+            async with self._open().request(request.method, request.url, data=request.body, **how) as answer:
                 await answer.content.read(ANSWER_BYTES_MAX)
                 return attempt_of(answer.status, answer.headers.get("Retry-After", ""))
         except TimeoutError:
-            return Attempt("failed", f"no answer within {endpoint.timeout_s} s")
+            return Attempt("failed", f"no answer within {timeout_s} s")
         except (aiohttp.ClientError, OSError) as error:
             return Attempt("failed", f"{type(error).__name__}: {error}"[:200])
+
+
+class WebhookSender:
+    """Sends signed by `keys`."""
+
+    def __init__(self, endpoint: Webhook, keys: Sequence[bytes]) -> None:
+        self.endpoint = endpoint
+        self.keys = keys
+
+    async def send(self, poster: Poster, decision_id: str, raw: bytes, now_s: int) -> Attempt:
+        """One attempt to deliver the trigger `raw`, at `now_s`, seconds since 1970."""
+        body = body_of(raw)
+        headers = {
+            "Content-Type": "application/json", "webhook-id": decision_id, "webhook-timestamp": str(now_s),
+            "webhook-signature": signature(self.keys, decision_id, now_s, body),
+        }  # fmt: skip
+        return await poster.post(Request("POST", self.endpoint.url, headers, body), self.endpoint.timeout_s)
 
 
 def attempt_of(status: int, retry_after: str) -> Attempt:

@@ -118,7 +118,7 @@ async def send_all(targets: list[Target], found: list[tuple[TriggeredEvent, byte
         async with turns:
             if event.data.expires_at <= datetime.now(UTC):
                 return Sent(decision_id, name, "expired", "")
-            attempt = await target.send(poster, decision_id, raw, int(time.time()))
+            attempt = await target.sender.send(poster, decision_id, raw, int(time.time()))
             return Sent(decision_id, name, attempt.result, attempt.reason)
 
     try:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from tillstream.config import Config
 from tillstream.errors import EndpointsError, UsageError
-from tillstream.schemas.endpoints import InvalidEndpoints, parse_endpoints
+from tillstream.schemas.endpoints import SECRET_PLACE, InvalidEndpoints, Template, Webhook, parse_endpoints
 from tillstream.schemas.mistakes import Mistake
-from tillstream.sinks.delivery.target import Target
-from tillstream.sinks.delivery.webhook import SecretInvalid, parse_secret
+from tillstream.sinks.delivery.target import Sender, Target
+from tillstream.sinks.delivery.template import TemplateSender
+from tillstream.sinks.delivery.webhook import SecretInvalid, WebhookSender, parse_secret
 
 
 def load_targets(config: Config) -> list[Target]:
@@ -31,22 +32,38 @@ def load_targets(config: Config) -> list[Target]:
         raise EndpointsError(path, invalid.mistakes) from None
     targets: list[Target] = []
     for number, endpoint in enumerate(found):
-        places = [(f"$.endpoints[{number}].secrets[{place}]", secret) for place, secret in enumerate(endpoint.secrets)]
-        targets.append(Target(endpoint, [key_at(secret, path, where) for where, secret in places]))
+        targets.append(Target(endpoint, sender_of(endpoint, path, f"$.endpoints[{number}]")))
     return targets
 
 
-def key_at(place: str, path: str, where: str) -> bytes:
-    """The key whose secret is at `place`, `env:NAME` or `file:PATH`; `where` in the file `path` that stands.
+def sender_of(endpoint: Webhook | Template, path: str, where: str) -> Sender:
+    """What sends to an endpoint, which stands at `where` in the file `path`.
 
     Raises:
-        EndpointsError: there is none.
+        EndpointsError: a secret is not there, or is none.
     """
+    if isinstance(endpoint, Template):
+        headers = {
+            name: secret_at(value, path, f"{where}.headers.{name}") if SECRET_PLACE.fullmatch(value) else value
+            for name, value in endpoint.headers.items()
+        }
+        return TemplateSender(endpoint, headers)
+    places = [(f"{where}.secrets[{number}]", place) for number, place in enumerate(endpoint.secrets)]
+    return WebhookSender(endpoint, [key_at(place, path, at) for at, place in places])
+
+
+def key_at(place: str, path: str, where: str) -> bytes:
+    """The key whose secret is at `place`; `where` in the file `path` that stands; raises EndpointsError."""
+    try:
+        return parse_secret(secret_at(place, path, where))
+    except SecretInvalid as error:
+        raise EndpointsError(path, [Mistake(where, f"the secret at {place} {error}", "whsec_ and 24 to 64 bytes in base64")]) from None
+
+
+def secret_at(place: str, path: str, where: str) -> str:
+    """The text at `env:NAME` or `file:PATH`; raises EndpointsError where there is none."""
     kind, _, name = place.partition(":")
     try:
-        return parse_secret(os.environ[name] if kind == "env" else Path(name).read_text(encoding="utf-8"))
-    except SecretInvalid as error:
-        message = f"the secret at {place} {error}"
+        return (os.environ[name] if kind == "env" else Path(name).read_text(encoding="utf-8")).strip()
     except (KeyError, OSError, UnicodeDecodeError):
-        message = f"there is no secret at {place}"
-    raise EndpointsError(path, [Mistake(where, message, "whsec_ and 24 to 64 bytes in base64")])
+        raise EndpointsError(path, [Mistake(where, f"there is no secret at {place}", "set the variable, or make the file")]) from None
