@@ -83,10 +83,36 @@ class Template(Endpoint, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     headers: dict[Annotated[str, Meta(pattern="^[A-Za-z0-9-]+$", max_length=64)], str] = {}
 
 
+class Mail(Endpoint, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="mail"):
+    """E-mails by SMTP; placeholders may stand in `subject` and `text`.
+
+    Attributes:
+        security: `starttls` (port 587), `tls` from the beginning (465), or `none`, for a server on the same machine.
+        ca: PEM file of the authorities by which the server's certificate is checked; empty: those that the system trusts.
+        user: empty: the server wants no password.
+        password: the place of the password.
+        addresses: path of a CSV file with the columns `member_id` and `email`.
+    """
+
+    server: Identifier
+    sender: Annotated[str, Meta(pattern=r"^[^\r\n@]*@[^\r\n@]+$", max_length=256)]
+    subject: Annotated[str, Meta(min_length=1, max_length=256)]
+    text: Annotated[str, Meta(min_length=1, max_length=10_000)]
+    addresses: Annotated[str, Meta(min_length=1)]
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 587
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    ca: str = ""
+    user: str = ""
+    password: str = ""
+
+
+AnyEndpoint = Webhook | Template | Mail
+
+
 class Endpoints(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
-    endpoints: Annotated[list[Webhook | Template], Meta(min_length=1, max_length=ENDPOINTS_MAX)]
+    endpoints: Annotated[list[AnyEndpoint], Meta(min_length=1, max_length=ENDPOINTS_MAX)]
 
 
 class InvalidEndpoints(Exception):
@@ -97,7 +123,7 @@ class InvalidEndpoints(Exception):
         self.mistakes = mistakes
 
 
-def parse_endpoints(text: str) -> list[Webhook | Template]:
+def parse_endpoints(text: str) -> list[AnyEndpoint]:
     """The endpoints in a file.
 
     Raises:
@@ -123,6 +149,9 @@ def mistakes_of(found: Endpoints) -> Iterator[Mistake]:
         if endpoint.id in known:
             yield Mistake(f"{path}.id", f"{endpoint.id!r} is there twice", "deliveries are known by it: give each its own")
         known.add(endpoint.id)
+        if isinstance(endpoint, Mail):
+            yield from mail_mistakes(endpoint, path)
+            continue
         yield from address_mistakes(endpoint.url, f"{path}.url")
         if isinstance(endpoint, Template):
             yield from template_mistakes(endpoint.headers, f"{path}.headers")
@@ -131,6 +160,17 @@ def mistakes_of(found: Endpoints) -> Iterator[Mistake]:
         for place, secret in enumerate(endpoint.secrets):
             if not SECRET_PLACE.fullmatch(secret):
                 yield Mistake(f"{path}.secrets[{place}]", "is no place of a secret", "env:NAME or file:PATH, never the secret itself")
+
+
+def mail_mistakes(mail: Mail, path: str) -> Iterator[Mistake]:
+    """What is wrong with an endpoint for e-mails."""
+    yield from template_mistakes({"subject": mail.subject, "text": mail.text}, path)
+    if bool(mail.user) != bool(mail.password):
+        yield Mistake(f"{path}.password", "user and password go together", "set both, or none")
+    elif mail.user and not SECRET_PLACE.fullmatch(mail.password):
+        yield Mistake(f"{path}.password", "is no place of a secret", "env:NAME or file:PATH, never the secret itself")
+    elif mail.user and mail.security == "none":
+        yield Mistake(f"{path}.security", "a password would go in clear", "starttls or tls")
 
 
 def template_mistakes(value: Any, path: str) -> Iterator[Mistake]:

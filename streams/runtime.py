@@ -164,6 +164,7 @@ class DeliverRuntime:
             await writer.start()
             self.deliver = Deliver(self.targets, writer, Poster(self.settings.deliver_private), metrics)
             self.deliver.start()
+        await self.deliver.let_go()
         found = {partition: await self.deliver.recover(self.kafka, partition) for partition in partitions}
         return {partition: offset for partition, offset in found.items() if offset is not None}
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from tillstream.config import Config
 from tillstream.installation import WorkerProcess, environment_of
 from tillstream.kernels.retrying import wait_s
 from tillstream.schemas.deliveries import decode_delivery, encode_delivery, new_delivery
-from tillstream.schemas.endpoints import InvalidEndpoints, Webhook, parse_endpoints
+from tillstream.schemas.endpoints import PLACEHOLDERS, InvalidEndpoints, Webhook, parse_endpoints
 from tillstream.sinks.delivery.addresses import is_public
 from tillstream.sinks.delivery.webhook import Attempt, Poster, WebhookSender
 from tillstream.streams.topics import DELIVERIES, TRIGGERS
@@ -32,6 +33,8 @@ from tillstream.streams.topics import DELIVERIES, TRIGGERS
 SECRETS = ["whsec_" + base64.b64encode(bytes([letter]) * 32).decode() for letter in (1, 2)]
 
 ARRIVED_S = 40.0
+
+PAGE = Path(__file__).parent.parent / "docs/delivery.md"
 
 SMS = '[[endpoints]]\nkind = "template"\nid = "a"\nurl = "https://a.example"'
 
@@ -354,3 +357,10 @@ def test_waits_grow_by_the_schedule_and_are_spread() -> None:
     assert 10.8 < max(waits) < 11
     assert wait_s([10, 100], 2, "d1 crm", 10**9) == 86_400
     assert wait_s([], 1, "d1 crm") is None
+
+
+def test_endpoints_of_the_page_are_endpoints() -> None:
+    shown = re.findall(r"^```toml\n(\[\[endpoints.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    assert [endpoint.id for endpoint in parse_endpoints("\n".join(shown))] == ["crm", "sms", "mail"]
+    told = set(re.findall(r"`\{(\w+)\}`", PAGE.read_text()))
+    assert told == set(PLACEHOLDERS)

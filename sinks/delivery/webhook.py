@@ -34,7 +34,8 @@ ANSWER_BYTES_MAX = 16_384
 
 USER_AGENT = "tillstream"
 
-Result = Literal["delivered", "failed", "gone"]
+Result = Literal["delivered", "failed", "refused", "gone"]
+"""Taken; to be tried again; never taken, this one; never anything any more."""
 
 
 class Attempt(NamedTuple):

@@ -45,5 +45,5 @@ def replay(since: datetime | None, ids: tuple[str, ...], endpoint: str | None, a
         for each in sent:
             click.echo(f"{each.decision_id} {each.endpoint}: {each.result} {each.reason}".rstrip())
         click.echo(f"{len(sent)} deliveries")
-    if any(each.result in {"failed", "gone"} for each in sent):
+    if any(each.result not in {"delivered", "expired"} for each in sent):
         sys.exit(1)

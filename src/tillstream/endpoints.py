@@ -5,8 +5,9 @@ from pathlib import Path
 
 from tillstream.config import Config
 from tillstream.errors import EndpointsError, UsageError
-from tillstream.schemas.endpoints import SECRET_PLACE, InvalidEndpoints, Template, Webhook, parse_endpoints
+from tillstream.schemas.endpoints import SECRET_PLACE, AnyEndpoint, InvalidEndpoints, Mail, Template, parse_endpoints
 from tillstream.schemas.mistakes import Mistake
+from tillstream.sinks.delivery.mail import MailSender
 from tillstream.sinks.delivery.target import Sender, Target
 from tillstream.sinks.delivery.template import TemplateSender
 from tillstream.sinks.delivery.webhook import SecretInvalid, WebhookSender, parse_secret
@@ -36,7 +37,7 @@ def load_targets(config: Config) -> list[Target]:
     return targets
 
 
-def sender_of(endpoint: Webhook | Template, path: str, where: str) -> Sender:
+def sender_of(endpoint: AnyEndpoint, path: str, where: str) -> Sender:
     """What sends to an endpoint, which stands at `where` in the file `path`.
 
     Raises:
@@ -48,6 +49,8 @@ def sender_of(endpoint: Webhook | Template, path: str, where: str) -> Sender:
             for name, value in endpoint.headers.items()
         }
         return TemplateSender(endpoint, headers)
+    if isinstance(endpoint, Mail):
+        return MailSender(endpoint, secret_at(endpoint.password, path, f"{where}.password") if endpoint.password else "")
     places = [(f"{where}.secrets[{number}]", place) for number, place in enumerate(endpoint.secrets)]
     return WebhookSender(endpoint, [key_at(place, path, at) for at, place in places])
 
