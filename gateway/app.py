@@ -2,6 +2,7 @@
 
     request ─ id ─ figures ─ problems ─ origins ─ handler ─► Redis (identify, quote, statuses)
                                                        │ Kafka (page views) │ Kafka ─ worker ─ Redis channel (everything else)
+                                                       │ Kafka ─ feed (streams of triggers)
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from tillstream.gateway.limits import DEPTH_MAX, is_too_deep
-from tillstream.gateway.middlewares import Handler, middlewares
+from tillstream.gateway.middlewares import Handler, middlewares, name_response
 from tillstream.gateway.openapi import document
 from tillstream.gateway.origins import Origins, parse_origins
 from tillstream.gateway.page import page
@@ -36,7 +37,8 @@ def create_app(gateway: Gateway) -> web.Application:
     sizes = {route.name: route.size for route in ROUTES if route.size is not None}
     app = web.Application(middlewares=middlewares(gateway, scopes, sizes, origins), client_max_size=gateway.settings.gateway_body_bytes_max)
     app[GATEWAY] = gateway
-    app.on_response_prepare.append(origins.tell)
+    app.on_response_prepare.extend((origins.tell, name_response))
+    app.on_shutdown.append(end_streams)
     app.cleanup_ctx.append(connected)
     for route in ROUTES:
         app.router.add_route(route.method, pattern(route.path), handled(route), name=route.name)
@@ -44,6 +46,11 @@ def create_app(gateway: Gateway) -> web.Application:
     app.router.add_get("/openapi.json", fixed(_encode(described), "application/json"), name="openapi")
     app.router.add_get("/docs", fixed(page(described).encode(), "text/html"), name="docs")
     return app
+
+
+async def end_streams(app: web.Application) -> None:
+    """Before the requests in progress are waited for: streams would go on for ever."""
+    app[GATEWAY].feed.end_all()
 
 
 async def connected(app: web.Application) -> AsyncIterator[None]:
@@ -66,7 +73,8 @@ def handled(route: Route) -> Handler:
         if is_too_deep(body):
             raise refusal(Malformed("too_deep", "$", f"is nested deeper than {DEPTH_MAX} levels"))
         async with asyncio.timeout(None if route.patient else ANSWER_S):
-            return response(await route.handler(Call(request.app[GATEWAY], request, body)))
+            answer = await route.handler(Call(request.app[GATEWAY], request, body))
+            return response(answer) if isinstance(answer, Answer) else answer
 
     return handler
 

@@ -20,10 +20,14 @@ class Metrics:
         self.events = Counter("tillstream_gateway_events", "Events by what became of them here.", ("outcome",), registry=own)
         self.clicks = Counter("tillstream_gateway_clicks", "Page views and the like by what became of them.", ("outcome",), registry=own)
 
-    def note(self, route: str, status: int, seconds: float) -> None:
+        self.listeners = Gauge("tillstream_gateway_listeners", "Streams of triggers that are open.", ("kind",), registry=own)
+        self.listened = Counter("tillstream_gateway_streams", "Streams of triggers by what befell them.", ("event",), registry=own)
+
+    def note(self, route: str, status: int, seconds: float | None) -> None:
         """Counts one answer."""
         self.requests.labels(route, str(status)).inc()
-        self.seconds.labels(route).observe(seconds)
+        if seconds is not None:
+            self.seconds.labels(route).observe(seconds)
 
     def text(self) -> bytes:
         """Everything, as Prometheus reads it."""

@@ -43,23 +43,27 @@ def middlewares(
 
 @web.middleware
 async def identified(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Gives the request its caller's id, or one of ours, and says it in the answer."""
+    """Gives the request its caller's id, or one of ours; `name_response` says it in the answer."""
     given = request.headers.get(REQUEST_ID, "")
     request["id"] = given if REQUEST_IDS.fullmatch(given) else secrets.token_hex(8)
-    response = await handler(request)
+    return await handler(request)
+
+
+async def name_response(request: web.Request, response: web.StreamResponse) -> None:
+    """Says the request's id in the answer, before anything of it is sent."""
     response.headers[REQUEST_ID] = request["id"]
     response.headers["Server"] = SERVER
-    return response
 
 
 def measured(metrics: Metrics) -> Middleware:
-    """Counts answers and seconds by route."""
+    """Counts answers and seconds by route; of a stream, which has no answer's end, no seconds."""
 
     @web.middleware
     async def measure(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
         response = await handler(request)
-        metrics.note(request.match_info.route.name or "none", response.status, time.perf_counter() - started)
+        seconds = time.perf_counter() - started if isinstance(response, web.Response) else None
+        metrics.note(request.match_info.route.name or "none", response.status, seconds)
         return response
 
     return measure

@@ -25,7 +25,7 @@ PREFLIGHT_S = 7_200
 
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST",
-    "Access-Control-Allow-Headers": "Authorization, Content-Type",
+    "Access-Control-Allow-Headers": "Authorization, Content-Type, Last-Event-ID",
     "Access-Control-Max-Age": str(PREFLIGHT_S),
 }
 

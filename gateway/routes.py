@@ -60,7 +60,8 @@ class Route(Struct, frozen=True, kw_only=True):
         scope: what a key must be for (permits.py); None: open to everybody who reaches the port.
         takes: type of the JSON body; None: no body.
         answers: type of the JSON body by status; a content type where the body is something else; problems go without saying.
-        patient: whether it may take longer than a second: it waits for a worker, or reads history.
+        handler: what answers; a stream answers by itself.
+        patient: whether it may take longer than a second: it waits for a worker, reads history, or is a stream.
         also: content types beside JSON that the caller may accept.
         body_bytes_max: the longest body, bytes; None: what the setting `gateway_body_bytes_max` says.
         size: as how many requests of its key a body counts (security.py); None: as one.
@@ -71,7 +72,7 @@ class Route(Struct, frozen=True, kw_only=True):
     path: str
     name: str
     summary: str
-    handler: Callable[[Call], Awaitable[Answer]]
+    handler: Callable[[Call], Awaitable[Answer | web.StreamResponse]]
     answers: Mapping[int, Any]
     scope: RouteScope | None = None
     takes: Any = None

@@ -10,6 +10,7 @@ import logging
 from confluent_kafka import KafkaException
 from msgspec import Struct
 
+from tillstream.gateway.feed import Feed
 from tillstream.gateway.inbox import LISTEN_S, Inbox
 from tillstream.gateway.keyring import Keyring
 from tillstream.gateway.limits import Buckets, parse_rates
@@ -63,6 +64,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True):
     clickhouse_ca: str
     kafka_security: dict[str, str]
     gateway_origins: str
+    gateway_pages_max: int
 
 
 class Gateway:
@@ -81,6 +83,7 @@ class Gateway:
         self.inbox = Inbox(self.redis)
         self.events = KafkaEvents(self.kafka)
         self.clicks = Lane(self.events, CLICK_BYTES_WAITING_MAX)
+        self.feed = Feed(self.kafka, settings.partitions, settings.gateway_pages_max, self.metrics)
         self.keyring = Keyring(self.kafka, Vault(settings.identity_key.encode()))
         self.security = self._security() if settings.gateway_auth else None
         self.history = Statements(settings.clickhouse, settings.clickhouse_ca)
@@ -106,6 +109,7 @@ class Gateway:
     async def stop(self) -> None:
         """Ends what runs, then closes the connections."""
         self.inbox.stop()
+        await self.feed.stop()
         for task in self.tasks:
             task.cancel()
         await asyncio.wait(self.tasks, timeout=2 * LISTEN_S)

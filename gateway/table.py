@@ -11,6 +11,7 @@ from tillstream.gateway.quoting import quote
 from tillstream.gateway.receipts import batch_size, get_outcome, get_receipt, post_batch, post_receipt
 from tillstream.gateway.routes import Parameter, Route
 from tillstream.gateway.statement import PAGE, PAGE_MAX, statement
+from tillstream.gateway.triggers import EVENT_STREAM, LAST_EVENT_ID, stream_page, stream_triggers
 from tillstream.gateway.voucher_forms import CheckVoucherBody, RedeemVoucherBody, ReleaseVoucherBody, ReserveVoucherBody, VoucherTold
 from tillstream.gateway.vouchers import check_voucher, redeem_voucher, release_voucher, reserve_voucher
 from tillstream.gateway.writes import Handler, registers, sends
@@ -18,6 +19,11 @@ from tillstream.schemas.offers import ClickedEvent, RedeemedEvent, ShownEvent
 
 PREFER = Parameter("Prefer", "`wait=<ms>`: how long to wait for the worker, milliseconds; past it the answer is 202.", place="header")
 IDEMPOTENCY_KEY = Parameter("Idempotency-Key", "The event's `id`. Sent again under it, the event counts once, for ever.", place="header")
+
+AFTER = (
+    Parameter(LAST_EVENT_ID, "The last `id` that came: what followed it comes first. Browsers say it by themselves.", place="header"),
+    Parameter("after", "The same, where no header can be set: of a page that was loaded since."),
+)
 
 SENT = {200: Outcome, 202: Outcome}
 """What became of an event; 202: not known yet, or, of a return, its sale has not come."""
@@ -139,6 +145,24 @@ ROUTES = (
     Route(
         method="GET", path="/v1/snippet.js", name="snippet", answers={200: "text/javascript"}, handler=snippet,
         summary="What a shop's page loads to send page views.",
+    ),
+    Route(
+        method="GET", path="/v1/triggers/stream", name="stream_triggers", scope="campaigns", answers={200: EVENT_STREAM},
+        summary="Offers as they are triggered, as server-sent events.", handler=stream_triggers, patient=True,
+        parameters=(
+            Parameter("offer", "Of this offer only; may be said several times."),
+            Parameter("channel", "Of this channel only; may be said several times."),
+            *AFTER,
+        ),
+    ),
+    Route(
+        method="GET", path="/v1/triggers/page", name="stream_page", scope="clicks", answers={200: EVENT_STREAM},
+        summary="A visitor's offers for the page that is open, as server-sent events.", handler=stream_page, patient=True, crossing=True,
+        parameters=(
+            Parameter("visitor", "The page's `visitor_id`.", required=True),
+            Parameter("key", "A key of scope `clicks`, since browsers can set no headers here."),
+            *AFTER,
+        ),
     ),
     Route(
         method="GET", path="/healthz", name="healthz", answers={200: Health}, handler=healthz, summary="Whether the process runs.",

@@ -34,8 +34,10 @@ class DeadLetterRecord(Struct, frozen=True, kw_only=True, tag_field="type", tag=
 _encoder = msgspec.json.Encoder()
 
 
-def encode_deadletter(problem: Malformed, raw: bytes, place: tuple[str, int, int], time: datetime) -> bytes:
-    """The dead letter for the record `raw` at `place` (topic, partition, offset), which arrived at `time`."""
+def encode_deadletter(problem: Malformed, raw: bytes, place: tuple[str, int, int], time: datetime, part: str = "") -> bytes:
+    """The dead letter for the record `raw` at `place` (topic, partition, offset), which arrived at `time`; of one `part` of it, where
+    others may do better: the endpoint of a delivery.
+    """
     topic, partition, offset = place
     letter = DeadLetter(problem.code, problem.path, problem.message, topic, partition, offset, b64encode(raw).decode())
-    return _encoder.encode(DeadLetterRecord(id=f"{topic}/{partition}/{offset}", time=time, data=letter))
+    return _encoder.encode(DeadLetterRecord(id=f"{topic}/{partition}/{offset}" + (part and f"/{part}"), time=time, data=letter))

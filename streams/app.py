@@ -1,5 +1,6 @@
 """The worker: one Faust app with the agents of the pipeline. Open this file to see the whole of it.
 
+    triggers ─ deliver ─► endpoints
     programs ─► what accrue judges by, in every worker
     pos.receipts ─ identify ─► transactions ─ accrue ─► ledger ─ history ─► ClickHouse
     members ─ enrol ─► Redis     ▲    │            └► Redis                   │
@@ -14,7 +15,7 @@
 import os
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ import faust
 from faust.types import TP
 from mode import CrashingSupervisor
 
+from tillstream.sinks.delivery.target import Target
 from tillstream.sinks.features import PURCHASES, VISITS
 from tillstream.streams.accrue import Fetched
 from tillstream.streams.learn import CHECKPOINT_S
 from tillstream.streams.programs import FOLLOW_EVERY_S
-from tillstream.streams.runtime import HistoryRuntime, ModelsRuntime, OffersRuntime, PointsRuntime, WorkerSettings
+from tillstream.streams.runtime import DeliverRuntime, HistoryRuntime, ModelsRuntime, OffersRuntime, PointsRuntime, WorkerSettings
 from tillstream.streams.scoring import REFRESH_S
 from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS, TRIGGERS, VOUCHERS
 from tillstream.streams.transport import Transport
@@ -37,23 +39,27 @@ ROLES: dict[str, tuple[str, ...]] = {
     "history": ("history", "browsing", "recall"),
     "offers": ("observe", "regard", "forget"),
     "models": ("learn",),
+    "deliver": ("deliver",),
 }
 """What a worker does. Each role is a consumer group of its own: while ClickHouse is away, points go on; pages don't wait for models."""
 
 IN_PROGRESS = {
     "identify": 8, "enrol": 1, "accrue": 8, "vouchers": 1,
     "history": 2, "browsing": 1, "recall": 1,
-    "observe": 8, "regard": 8, "forget": 1, "learn": 1,
+    "observe": 8, "regard": 8, "forget": 1, "learn": 1, "deliver": 8,
 }  # fmt: skip
 """Partitions in progress at once, per agent: enough to hide the waiting for Kafka and Redis, few enough to bound memory."""
 
 STATS_EVERY_S = 0.5
 SLIDE_EVERY_S = 5.0
 COMMIT_EVERY_S = 1.0
+CHECK_EVERY_S = 1.0
 
 
-def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.App:
-    """A worker's app for one of the `ROLES`; it connects when it is started. `seed`: the program's text where none is published."""
+def create_app(settings: WorkerSettings, seed: str | None, role: str, targets: Sequence[Target] = ()) -> faust.App:
+    """A worker's app for one of the `ROLES`; it connects when it is started. `seed`: the program's text where none is published;
+    `targets`: whom the role `deliver` delivers to.
+    """
     app = faust.App(
         f"tillstream-{role}",
         broker=[f"librdkafka://{address}" for address in settings.kafka.split(",")],
@@ -79,6 +85,8 @@ def create_app(settings: WorkerSettings, seed: str | None, role: str) -> faust.A
         add_offers(app, transport, OffersRuntime(settings, worker))
     elif role == "models":
         add_models(app, transport, ModelsRuntime(settings))
+    elif role == "deliver":
+        add_delivery(app, transport, DeliverRuntime(settings, targets))
     else:
         add_points(app, transport, PointsRuntime(settings, seed, worker))
     return app
@@ -230,6 +238,34 @@ def add_models(app: faust.App, transport: Transport, runtime: ModelsRuntime) -> 
     async def learn(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.learn.learn(batch.messages)
+
+    @app.on_before_shutdown.connect
+    async def stop(*_: Any, **__: Any) -> None:
+        await transport.consumer.wait_empty()
+        await runtime.stop()
+
+
+def add_delivery(app: faust.App, transport: Transport, runtime: DeliverRuntime) -> None:
+    """The agent that delivers triggers; attempts go on beside it."""
+
+    async def recover(assigned: set[TP]) -> Mapping[TP, int]:
+        offsets = await runtime.recover([tp.partition for tp in assigned])
+        return {TP(TRIGGERS, partition): offset for partition, offset in offsets.items()}
+
+    transport.assignment_hooks.append(recover)
+
+    @app.on_partitions_revoked.connect
+    async def let_go(*_: Any, **__: Any) -> None:
+        await runtime.let_go()
+
+    @app.timer(interval=CHECK_EVERY_S)  # type: ignore[untyped-decorator]
+    async def check() -> None:
+        runtime.check()
+
+    @app.agent(app.topic(TRIGGERS), name="deliver", concurrency=IN_PROGRESS["deliver"])
+    async def deliver(stream: faust.StreamT[Any]) -> None:
+        async for batch in stream:
+            await runtime.take(batch.partition, batch.messages)
 
     @app.on_before_shutdown.connect
     async def stop(*_: Any, **__: Any) -> None:

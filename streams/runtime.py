@@ -1,10 +1,11 @@
 """What a worker's agents work with: clients and sinks, connected at the first assignment, closed at the end."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Message, TopicPartition
 from msgspec import Struct
 
 from tillstream.kernels.identities import Seal
@@ -14,6 +15,8 @@ from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.checkpoints import CheckpointStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
+from tillstream.sinks.delivery.target import Target
+from tillstream.sinks.delivery.webhook import Poster
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import FeatureStore
 from tillstream.sinks.history_offers import OfferHistory
@@ -25,6 +28,8 @@ from tillstream.sinks.vouchers import VoucherStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
 from tillstream.streams.decide import Decide
+from tillstream.streams.deliver import Deliver
+from tillstream.streams.delivery_metrics import DeliveryMetrics
 from tillstream.streams.enrol import Enrol
 from tillstream.streams.forget import Forget
 from tillstream.streams.groups import Groups
@@ -71,6 +76,8 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     redis_ca: str = ""
     clickhouse_ca: str = ""
     kafka_security: dict[str, str] = {}
+    deliver_private: bool = False
+    deliver_metrics: str = ""
 
 
 class Runtime:
@@ -164,6 +171,51 @@ class PointsRuntime(Runtime):
             self.programs.stop()
             await self.ledger.stop()
         await super().stop()
+
+
+class DeliverRuntime:
+    """What the agent that delivers triggers works with: Kafka and the endpoints, nothing else."""
+
+    def __init__(self, settings: WorkerSettings, targets: Sequence[Target]) -> None:
+        self.settings = settings
+        self.targets = targets
+        self.kafka = {"bootstrap.servers": settings.kafka, **settings.kafka_security}
+        self.deliver: Deliver | None = None
+
+    async def recover(self, partitions: list[int]) -> dict[int, int]:
+        """Takes up what waits in these partitions; the offsets of the triggers to go on from, where they are known."""
+        if self.deliver is None:
+            metrics, writer = DeliveryMetrics(), Writer(self.kafka)
+            if self.settings.deliver_metrics:
+                metrics.serve(self.settings.deliver_metrics)
+            await writer.start()
+            self.deliver = Deliver(self.targets, writer, Poster(self.settings.deliver_private), metrics)
+            self.deliver.start()
+        await self.deliver.let_go()
+        found = {partition: await self.deliver.recover(self.kafka, partition) for partition in partitions}
+        return {partition: offset for partition, offset in found.items() if offset is not None}
+
+    async def take(self, partition: int, messages: Sequence[Message]) -> None:
+        """A batch of triggers."""
+        assert self.deliver is not None  # Batches come behind the assignment, which `recover` was called for.
+        await self.deliver.take(partition, messages)
+
+    def check(self) -> None:
+        """Raises what an attempt failed with that was not the endpoint's fault: the worker ends, and the next one goes on."""
+        if self.deliver is not None and self.deliver.failed is not None:
+            raise self.deliver.failed
+
+    async def let_go(self) -> None:
+        """Its partitions are somebody else's now."""
+        if self.deliver is not None:
+            await self.deliver.let_go()
+
+    async def stop(self) -> None:
+        """Ends after the attempts that are under way."""
+        if self.deliver is not None:
+            await self.deliver.stop()
+            await self.deliver.poster.close()
+            await self.deliver.writer.stop()
 
 
 class HistoryRuntime(Runtime):

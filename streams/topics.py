@@ -15,6 +15,7 @@
     outcomes      decision id             decisions on offers, what became of them  1: a model has one learner
     triggers      account id              offers to be put to members now           `partitions`
     vouchers      code's hash, or series  single-use codes, what became of them     1: their order decides who is first
+    deliveries    decision id             how far each trigger's delivery is; compacted  as triggers, number for number
 """
 
 from collections.abc import Mapping
@@ -39,6 +40,7 @@ CLICKSTREAM = "clickstream"
 OUTCOMES = "outcomes"
 TRIGGERS = "triggers"
 VOUCHERS = "vouchers"
+DELIVERIES = "deliveries"
 
 RECORD_BYTES_MAX = ROUTED_BYTES_MAX
 """What a till may send, also where we refuse it: events over a megabyte go to `deadletter`, not back to the till."""
@@ -58,6 +60,9 @@ CLICKS_KEPT = {"retention.ms": "604800000"}
 
 TRIGGERS_KEPT = {"retention.ms": "2592000000"}
 """Thirty days: longer than any channel tries to deliver; what was decided stays in `outcomes`."""
+
+DELIVERIES_KEPT = {"cleanup.policy": "compact,delete", "retention.ms": "604800000"}
+"""Seven days: longer than a delivery waits for its next attempt, so that what waits is not let go; a worker that starts reads them."""
 
 MEMBERS_COMPACTED = COMPACTED | {"max.compaction.lag.ms": "86400000"}
 """What a member event said in clear, and what an erasure forgets, is gone in a day; else brokers let it stand until a segment is full."""
@@ -89,6 +94,7 @@ def topic_specs(partitions: int) -> list[TopicSpec]:
         TopicSpec(OUTCOMES, 1, KEPT),
         TopicSpec(TRIGGERS, partitions, TRIGGERS_KEPT),
         TopicSpec(VOUCHERS, 1, KEPT),
+        TopicSpec(DELIVERIES, partitions, DELIVERIES_KEPT),
     ]
 
 

@@ -11,9 +11,10 @@ from msgspec import structs
 
 from tests.chromium import Chromium, chromium
 from tests.pipeline_harness import PARTITIONS, Stage, stage, until
+from tests.triggers import triggered
 from tillstream.installation import GatewayProcess
 from tillstream.schemas.clickstream import decode_click
-from tillstream.streams.topics import CLICKSTREAM
+from tillstream.streams.topics import CLICKSTREAM, TRIGGERS
 
 pytestmark = pytest.mark.slow
 
@@ -41,6 +42,15 @@ navigator.sendBeacon = function (address, body) {
 };
 """
 """Notes the beacons where the next page finds them; DevTools does not tell of those that a page sends as it goes."""
+
+LISTEN = """
+new Promise((open) => {
+  window.heard ||= [];
+  window.offers = new EventSource(%r + (window.last || ""));
+  offers.onmessage = ({ data, lastEventId }) => { last = lastEventId; heard.push(JSON.parse(data).decision_id); };
+  offers.onopen = offers.onerror = () => open(0);
+})
+"""
 
 ASK = "fetch(%r, {method: 'POST', body: '{}', headers: %s}).then((answer) => `read ${answer.status}`, String)"
 
@@ -206,3 +216,20 @@ def test_what_could_not_be_sent_is_sent_again_and_once(place: Place) -> None:
 def test_nothing_of_it_is_against_the_pages_policy(place: Place) -> None:
     place.arrived(place.visit(f"{place.shop.origin}/cheese"), 1)
     assert [text for text in place.browser.said() if "Security" in text or "violat" in text] == []
+
+
+def test_page_hears_its_visitors_offers_and_goes_on_behind_the_last_id(place: Place) -> None:
+    browser = place.browser
+    visitor = place.visit(f"{place.shop.origin}/offers")
+    address = f"{place.gateway}/v1/triggers/page?key=public&visitor={visitor}&after="
+    browser.evaluate(LISTEN % address)
+    place.stage.send([triggered("b1", visitor_id=visitor), triggered("b2", visitor_id="somebody else")], TRIGGERS, "a1")
+    until(lambda: browser.evaluate("heard") == ["b1"], "the offer", SENT_S)
+    browser.evaluate("offers.close()")
+    place.stage.send([triggered("b3", visitor_id=visitor)], TRIGGERS, "a2")
+    browser.evaluate(LISTEN % address)
+    until(lambda: browser.evaluate("heard") == ["b1", "b3"], "what came meanwhile, and nothing twice", SENT_S)
+    browser.evaluate("offers.close()")
+    browser.go(f"{place.other.origin}/offers")
+    browser.evaluate(LISTEN % address)
+    until(lambda: browser.evaluate("offers.readyState") == 2, "a page that is not listed is refused", SENT_S)

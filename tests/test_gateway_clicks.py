@@ -148,7 +148,7 @@ def test_preflight_is_answered_for_listed_origins_only(shop: Shop) -> None:
     said = ask(shop.address, "OPTIONS", "/v1/events", None, asks)
     assert (said.status, said.body, said.headers["access-control-allow-origin"]) == (204, b"", SHOP)
     assert (said.headers["access-control-allow-methods"], said.headers["access-control-allow-headers"]) == (
-        "POST", "Authorization, Content-Type",
+        "POST", "Authorization, Content-Type, Last-Event-ID",
     )  # fmt: skip
     assert "access-control-allow-credentials" not in said.headers
     refused = ask(shop.address, "OPTIONS", "/v1/events", None, asks | {"Origin": "https://other.example.org"})

@@ -24,9 +24,8 @@ from tillstream.embedded.clickhouse import ClickHouse
 from tillstream.embedded.process import HOST, free_port
 from tillstream.embedded.redis import Redis
 from tillstream.errors import UsageError
-from tillstream.installation import GatewayProcess, WorkerProcess, environment_of
+from tillstream.installation import ROLES_HERE, GatewayProcess, WorkerProcess, environment_of
 from tillstream.tls import kafka_security, server_context
-from tillstream.worker import ROLES
 
 SETTLED_S = 60.0
 
@@ -147,7 +146,7 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
 @pytest.mark.slow
 def test_a_receipt_goes_all_the_way_encrypted(secure: Secure) -> None:
     with ExitStack() as stack:
-        for role in ROLES:
+        for role in ROLES_HERE:
             worker = WorkerProcess(secure.config, role, secure.folder / role)
             stack.callback(worker.stop)
             worker.start()

@@ -16,6 +16,7 @@ from tillstream.cli_keys import audit, keys
 from tillstream.cli_offers import offers
 from tillstream.cli_replay import replay
 from tillstream.cli_vouchers import vouchers
+from tillstream.cli_webhooks import webhooks
 from tillstream.commands import JSON, Commands, fail, print_json
 from tillstream.config import load_config, load_program, load_timetable
 
@@ -26,8 +27,8 @@ PROGRAMS = click.option(
 )  # fmt: skip
 
 ROLE = click.option(
-    "--role", type=click.Choice(["points", "history", "offers", "models"]), default="points", show_default=True,
-    help="Give points, write history, keep the features that offers are decided by, or learn from outcomes.",
+    "--role", type=click.Choice(["points", "history", "offers", "models", "deliver"]), default="points", show_default=True,
+    help="Give points, write history, keep the features that offers are decided by, learn from outcomes, or deliver triggers.",
 )  # fmt: skip
 
 
@@ -41,6 +42,7 @@ main.add_command(keys)
 main.add_command(audit)
 main.add_command(vouchers)
 main.add_command(offers)
+main.add_command(webhooks)
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")

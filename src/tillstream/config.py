@@ -25,6 +25,8 @@ CountOrNone = Annotated[int, Meta(ge=0)]
 
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 
+MetricsAddress = Annotated[str, Meta(pattern=r"^(\S+:[0-9]{1,5})?$")]
+
 Region = Annotated[str, Meta(pattern="^([A-Z]{2})?$")]
 
 
@@ -65,6 +67,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         spool_folder: folder where a gateway keeps receipts while Kafka is away, one gateway each; empty: none.
         spool_bytes_max: how much it may hold, bytes.
         gateway_origins: origins whose pages may send page views, as `https://shop.example.org`, parted by blanks; empty: none.
+        gateway_pages_max: streams of offers to pages at once, of one gateway.
+        endpoints: path of the file that says where triggers are delivered to; required by the role `deliver`.
+        deliver_private: whether endpoints may be at private addresses, loopback among them, and without TLS.
+        deliver_metrics: `host:port` on which the role `deliver` serves its figures to Prometheus; empty: nowhere.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -101,6 +107,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     spool_folder: str = ""
     spool_bytes_max: Count = 1_000_000_000
     gateway_origins: str = ""
+    gateway_pages_max: Count = 1_000
+    endpoints: str = ""
+    deliver_private: bool = False
+    deliver_metrics: MetricsAddress = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

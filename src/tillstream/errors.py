@@ -5,10 +5,11 @@
         UnreachableError             a server that is not there; names the address and the setting
         ProgramError                 a program file with mistakes, all of them
         MappingError                 a mapping file with mistakes, all of them
+        EndpointsError               a file of endpoints with mistakes, all of them
       CheckFailed                    a check ran and did not hold: exit status 1
 """
 
-from tillstream.schemas.mistakes import InvalidMapping
+from tillstream.schemas.mistakes import InvalidMapping, Mistake
 from tillstream.schemas.program_file import InvalidProgram
 
 
@@ -46,6 +47,14 @@ class MappingError(UsageError):
     def __init__(self, path: str, invalid: InvalidMapping) -> None:
         super().__init__("\n".join(f"{path}: {mistake}" for mistake in invalid.mistakes))
         self.mistakes = invalid.mistakes
+
+
+class EndpointsError(UsageError):
+    """A file of endpoints with mistakes."""
+
+    def __init__(self, path: str, mistakes: list[Mistake]) -> None:
+        super().__init__("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+        self.mistakes = mistakes
 
 
 class CheckFailed(TillstreamError):

@@ -23,13 +23,17 @@ from tillstream.embedded.system import System
 from tillstream.errors import TillstreamError
 from tillstream.servers import check_servers
 from tillstream.streams.topics import ensure_topics
-from tillstream.worker import ROLES, Role
+from tillstream.worker import Role
 
 PARTITIONS = 8
 """One machine with two workers has no use for more; every partition costs it batches."""
 
 SESSION_MS = 6_000
 """Joining the embedded broker's groups takes half of it; six seconds is the least that the broker takes."""
+
+
+ROLES_HERE: tuple[Role, ...] = ("points", "history")
+"""What every installation needs; where triggers are delivered to, only its operator can say."""
 
 
 class WorkerProcess(Server):
@@ -137,7 +141,7 @@ class Installation:
             )
             ensure_topics(config.kafka, config.partitions, config.replication)
             check_servers(config, "history")
-            for role in ROLES:
+            for role in ROLES_HERE:
                 self.workers[role] = WorkerProcess(config, role)
                 self.stack.callback(self.workers[role].stop)
                 self.workers[role].start()

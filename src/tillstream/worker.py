@@ -9,6 +9,7 @@ import uvloop
 
 from tillstream.collector import spare_the_collector
 from tillstream.config import Config, load_seed, part_of
+from tillstream.endpoints import load_targets
 from tillstream.errors import UsageError
 from tillstream.servers import check_identity_key, check_servers
 from tillstream.streams.app import create_app
@@ -16,7 +17,7 @@ from tillstream.streams.programs import read_shelf
 from tillstream.streams.runtime import WorkerSettings
 from tillstream.tls import kafka_security, kafka_settings
 
-Role = Literal["points", "history", "offers", "models"]
+Role = Literal["points", "history", "offers", "models", "deliver"]
 ROLES = get_args(Role)
 
 
@@ -32,13 +33,14 @@ def worker_settings(config: Config) -> WorkerSettings:
 
 def run_worker(config: Config, role: Role) -> None:
     """Checks the servers, then works until it is told to stop."""
-    seed = load_seed(config)
+    targets = load_targets(config) if role == "deliver" else []
+    seed = None if role == "deliver" else load_seed(config)
     settings = worker_settings(config)
     check_servers(config, role)
     if role == "points" and seed is None and read_shelf(kafka_settings(config)).timetable() is None:
         raise UsageError("no program is published and the setting program is empty: tillstream program publish FILE")
     logging.getLogger("faust").setLevel(config.log_level.upper())
-    app = create_app(settings, seed, role)
+    app = create_app(settings, seed, role, targets)
     spare_the_collector()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
