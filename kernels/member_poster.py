@@ -234,7 +234,7 @@ class MemberPoster(Poster):
         return self.finish([posting], fold, snapshot, closes=closes)
 
     def fact_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
-        """What an activity or enrolment writes to the ledger, applied: what the rules that answer to it give."""
+        """What an activity, enrolment or segments write to the ledger, applied: what the rules that answer to it give."""
         fold = self.fold(snapshot, posting.account_id)
         if is_late(posting, fold.member.last):
             return self.late_records(posting, snapshot, closes=True)

@@ -19,7 +19,7 @@ EntryKind = Literal[
 
 PostingKind = Literal[
     "sale", "return", "void", "tick", "activity", "enrolment", "hold", "release", "redemption", "adjustment", "transfer", "due",
-    "correction",
+    "correction", "segments",
 ]  # fmt: skip
 """What the source event was; `due` fell due by itself, a correction is what a late event changes of what an earlier posting gave."""
 

@@ -15,7 +15,8 @@ WHOLE = -1
 class Profile(Struct, frozen=True, omit_defaults=True):
     """What an enrolment says that rules look at, and nothing else; `birthday` is MM-DD, `enrolled_on` the local date.
 
-    person: the member id, where the account is not the person's own: that of a household.
+    person: the member id, where the account is not the person's own: that of a household. published: the segments that
+    `member.segments_changed` said last, by segmentation.
     """
 
     kind: str = "consumer"
@@ -24,6 +25,12 @@ class Profile(Struct, frozen=True, omit_defaults=True):
     birthday: str | None = None
     enrolled_on: int | None = None
     person: str = ""
+    published: dict[str, list[str]] = {}
+
+    def all_segments(self) -> list[str]:
+        """The segments that the person is in, each once, those of the enrolment first."""
+        published = [name for _, names in sorted(self.published.items()) for name in names]
+        return list(dict.fromkeys([*self.segments, *published]))
 
 
 class Member(Struct, omit_defaults=True):
@@ -55,8 +62,9 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     """What an event is to the rules, whatever its member's state: enough to judge it again under another one.
 
     Of a sale: `receipt_bits` and `line_bits` as the award kernel takes them, and the `tender` of points. Of anything else: `trigger`, and
-    `open`, the rules that its moment and its own fields leave open, `quantity`, and an enrolment's `profile`; `person`: whose birthday it
-    is, as in `Profile`; `again`: the person had enrolled before, with whatever account. All in the program version of the posting.
+    `open`, the rules that its moment and its own fields leave open, `quantity`, and the `profile` of an enrolment, or of segments that were
+    published; `person`: whose birthday it is, as in `Profile`; `again`: the person had enrolled before, with whatever account. All in the
+    program version of the posting.
     """
 
     receipt_bits: list[int] = []

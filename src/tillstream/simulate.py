@@ -23,10 +23,10 @@ from tillstream.midnights import Midnights
 from tillstream.schemas.events import (
     ROUTED_BYTES_MAX,
     AccountEvent,
-    EnrolledEvent,
     Malformed,
     MemberEvent,
     MergedEvent,
+    ProfileEvent,
     SaleEvent,
     SpendingEvent,
     TickEvent,
@@ -136,7 +136,7 @@ class Simulation:
             self.post(following, ours=True)
 
     def enrol(self, events: Iterable[tuple[int, bytes, MemberEvent]]) -> list[tuple[int, bytes, Routable]]:
-        """Who is who, and by that which accounts together are what a member has; the enrolments, which their accounts are told of."""
+        """Who is who, and by that which accounts together are what a member has; the events that their accounts are told of."""
         accepted: list[tuple[int, bytes, MemberEvent]] = []
         for index, raw, event in events:
             digest = digest_of(event)
@@ -152,9 +152,9 @@ class Simulation:
             if isinstance(event, MergedEvent) and fact_of(event).order in refused:
                 self.reject(index, circular_merge(event))
             else:
-                self.accepted += not isinstance(event, EnrolledEvent)
+                self.accepted += not isinstance(event, ProfileEvent)
         self.snapshot.groups = self.registry.groups()
-        return [(index, raw, event) for index, raw, event in accepted if isinstance(event, EnrolledEvent)]
+        return [(index, raw, event) for index, raw, event in accepted if isinstance(event, ProfileEvent)]
 
     def route(self, index: int, raw: bytes, event: Routable) -> Routed:
         """An event on its way to its account; a transfer is told the receiver's, if they are of one household."""
@@ -163,9 +163,9 @@ class Simulation:
         if isinstance(event, TransferEvent):
             giver, receiver = self.registry.transfer_of(event)
             return Routed(msgspec.structs.replace(event, toaccountid=receiver), giver, index, raw)
-        if isinstance(event, EnrolledEvent):
+        if isinstance(event, ProfileEvent):
             event = self.registry.known_as(event)
-        member = Identity("member", event.data.member_id) if isinstance(event, EnrolledEvent) else event.data.member
+        member = Identity("member", event.data.member_id) if isinstance(event, ProfileEvent) else event.data.member
         account = None if member is None else self.registry.account_at(member, occurred(event))
         return Routed(event, account, index, raw)
 

@@ -96,7 +96,8 @@ class Hold:
 
 @dataclass
 class Account:
-    """One account; `enrolments` has what each person said last, the latest person last.
+    """One account; `enrolments` has what each person said last, the latest person last;
+    `published` each person's segments, by segmentation.
 
     `tier` is None until a program with tiers looked at it, `tier_last` the last day of the running window.
     """
@@ -107,6 +108,7 @@ class Account:
     holds: dict[str, Hold] = field(default_factory=dict)
     holds_ended: set[str] = field(default_factory=set)
     enrolments: dict[str, Event] = field(default_factory=dict)
+    published: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     units: dict[str, Holding] = field(default_factory=lambda: defaultdict(Holding))
     tier: str | None = None
     tier_last: date | None = None

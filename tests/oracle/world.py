@@ -139,6 +139,8 @@ class Run:
             transfer(self.books, account, receiver, data, moment.day)
             if receiver is not None:
                 aftermath(self.books, receiver, moment, earns=False)
+        elif kind == "member.segments_changed":
+            account.published.setdefault(person_of(event, self.history), {})[data["segmentation"]] = data["segments"]
         elif kind == "member.enrolled":
             person = person_of(event, self.history)
             account.enrolments.pop(person, None)
