@@ -11,7 +11,7 @@ import click
 from msgspec import to_builtins
 
 from tillstream import __version__
-from tillstream.cli_audience import audience
+from tillstream.cli_audience import audience, segments
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
 from tillstream.cli_replay import replay
@@ -41,6 +41,7 @@ main.add_command(keys)
 main.add_command(audit)
 main.add_command(vouchers)
 main.add_command(audience)
+main.add_command(segments)
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")

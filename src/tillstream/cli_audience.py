@@ -1,4 +1,4 @@
-"""The commands of `tillstream audience`: members that are like a seed group (docs/audience.md)."""
+"""The commands `audience` and `segments`: members that are like a seed group, and groups by what members do (docs/audience.md)."""
 
 import asyncio
 from datetime import date, datetime
@@ -104,3 +104,29 @@ def show(summary: dict[str, Any]) -> None:
         click.echo(f"{seed['unknown']} of the list are not known")
     if summary["contacts"] is not None:
         click.echo("hashed contacts: " + ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in summary["contacts"].items()))
+
+
+@click.command(epilog="Example: tillstream segments segments.toml --publish")
+@click.option("--publish", "publishing", is_flag=True, help="Tell the rules: of each member whose segments have changed.")
+@click.option("--all", "everybody", is_flag=True, help="With --publish: of unchanged members too, for rules that ask for segments since.")
+@AS_OF
+@JSON
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+def segments(publishing: bool, everybody: bool, as_of: datetime | None, as_json: bool, path: Path) -> None:
+    """Counts members by segments: new, active, lost, regular, by goods, by attributes; --publish lets `member.segment` see them."""
+    from tillstream.errors import UsageError
+    from tillstream.segmenting.command import segment_members
+
+    if everybody and not publishing:
+        raise UsageError("--all goes with --publish; without it nothing is told to anybody")
+    day = None if as_of is None else as_of.date()
+    summary = asyncio.run(segment_members(load_config(), path, day, publishing=publishing, everybody=everybody))
+    if as_json:
+        print_json(summary)
+        return
+    for each in summary["segmentations"]:
+        click.echo(f"{each['name']}, version {each['version']}, as of {summary['as_of']}")
+        for name, count in each["segments"].items():
+            click.echo(f"  {name}: {count}")
+        click.echo(f"  in none: {each['in_none']}, not profiled for want of consent: {each['no_consent']}, changed: {each['changed']}")
+    click.echo(f"published: {summary['published']}" if publishing else "nothing published; --publish does")

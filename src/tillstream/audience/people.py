@@ -17,12 +17,13 @@ PROFILING = "profiling"
 
 
 class Person(NamedTuple):
-    """A member; `profile` is what its latest enrolment says."""
+    """A member; `profile` is what its latest enrolment says, `published` its segments, by segmentation (`member.segments_changed`)."""
 
     member_id: str
     account_id: str
     consents: Mapping[str, Any]
     profile: Mapping[str, Any]
+    published: Mapping[str, Mapping[str, Any]]
 
     def agrees(self, purpose: str) -> bool:
         """Whether the member has agreed to a purpose, and not taken it back."""
@@ -40,7 +41,7 @@ async def people(store: RegistryStore, moment: datetime) -> AsyncIterator[Person
             profile = registry.profile_at(member, moment)
             if profile is not None and root_of(member, into) == member:
                 account = registry.account_at(Identity("member", member), moment)
-                yield Person(member, account, registry.consents_of(member), profile)
+                yield Person(member, account, registry.consents_of(member), profile, registry.segments_of(member))
 
 
 class Crowd:
