@@ -1,8 +1,8 @@
 """Segments computed, counted and published: of each member whose segments have changed one event `member.segments_changed`.
 
-In: the file, ClickHouse, the registry in Redis. Out: counts, and events on the topic `members`, which hold from their time on: what happened
-before is judged by the segments of before, also where it comes late. What members buy is looked at with consent to profiling only; who takes
-it back is in no such segment from the next publication on.
+In: the file, ClickHouse, the registry in Redis. Out: counts, and events on the topic `members`, which hold from their time on: what
+happened before is judged by the segments of before, also where it comes late. What members buy is looked at with consent to profiling only;
+who takes it back is in no such segment from the next publication on.
 """
 
 from collections import Counter
