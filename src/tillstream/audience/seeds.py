@@ -17,7 +17,7 @@ from clickhouse_connect.driver.client import Client
 from tillstream.errors import UsageError
 from tillstream.kernels.globs import compile_glob
 
-GOODS_MAX = 8_000
+GOODS_MAX = 4_000
 """Categories or articles that one glob may stand for: their names travel with the query, 300 kB here, and servers take 1 MiB."""
 
 SHOWN_MAX = 5
