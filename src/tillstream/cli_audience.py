@@ -15,7 +15,7 @@ DAYS = click.IntRange(1, 365)
 AS_OF = click.option(
     "--as-of", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE", help="Look at nothing after this day; default: the latest with a receipt."
 )
-EXAMPLE = "Example: tillstream audience --bought 'dairy/cheese/**' --within-days 56 --share 0.1 --report cheese.html"
+EXAMPLE = "Example: tillstream audience find --bought 'dairy/cheese/**' --within-days 56 --share 0.1 --report cheese.html"
 
 
 class FindByDefault(RunByDefault):
