@@ -158,7 +158,7 @@ class Chronicle:
     def others(self) -> Iterator[Explanation]:
         """Everything but receipts that gave points, or might have, in order."""
         for posting in sorted(self.postings.values(), key=place):
-            if posting.kind in {"activity", "enrolment", "due"}:
+            if posting.kind in {"activity", "enrolment", "due", "takeover"}:
                 bonuses = [*map(self.bonus, self.occasions.get(posting.posting_id, ())), *self.exchanges(posting)]
                 bonuses = [bonus for bonus in bonuses if bonus.rules]
                 if bonuses:

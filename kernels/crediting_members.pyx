@@ -41,7 +41,7 @@ def credit_members(list sales, list members, awards, run, poster, snapshot, long
             awards.write(place, days_run(sales, place), fragments)
         key, account_id = sale.key, sale.account_id
         position = (sale.instant, key)
-        if key in postings or key in waiting or status[place] or position < member.last or terms.expired(snapshot.as_of):
+        if key in postings or key in waiting or status[place] or position < member.last or member.into or (wanted and account_id in snapshot.groups) or terms.expired(snapshot.as_of):
             outcomes.extend(judge(sale))
             continue
         sums = awards.sums(place)

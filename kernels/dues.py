@@ -70,8 +70,8 @@ class Dues:
         self.targets = [(rule, counter_of(rule), Ends(rule)) for rule in program.rules if rule.on == PERIOD_END and rule.target is not None]
 
     def between(self, member: Member, after: int, until: int) -> list[Due]:
-        """What is due later than the date `after`, up to `until`, in order."""
-        if until <= after:
+        """What is due later than the date `after`, up to `until`, in order; for a member that is merged it falls due with the other one."""
+        if until <= after or member.into:
             return []
         found = [due for profile in persons(member) for due in self._birthdays(profile, after, until)]
         for rule, counter, _ in self.targets:
@@ -87,6 +87,8 @@ class Dues:
 
     def next_after(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due, as things stand; 0 for none."""
+        if member.into:
+            return 0
         after = max(after, 1)
         days = []
         for _, counter, ends in self.targets:

@@ -1,4 +1,4 @@
-"""Rules `on = "balance"`: whenever an account has enough of one unit, it is exchanged for another ("buy 9, the 10th is free").
+"""Rules `on = "balance"`: whenever a member has enough of one unit, it is exchanged for another ("buy 9, the 10th is free").
 
 What is exchanged has been earned before, so it counts for no tier and no cap.
 """
@@ -34,7 +34,7 @@ class Exchanges:
     def due(
         self, units: Units, entries: list[Entries], member: Member, local: datetime, expiries: Mapping[str, str | None]
     ) -> Iterator[Entries]:
-        """What is exchanged after `entries`, of the local moment `local`, on an account that held `units` before them."""
+        """What is exchanged after `entries`, of the local moment `local`, by an account whose group held `units` before them."""
         after = copied(units)
         for group in entries:
             move(after, group)

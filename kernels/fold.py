@@ -14,6 +14,8 @@ from msgspec import structs
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns
 from tillstream.kernels.counting import Counting, Sums, day_of
+from tillstream.kernels.handing import Handing, place_key, takeover_of
+from tillstream.kernels.joining import take_over
 from tillstream.kernels.looking import Looks
 from tillstream.kernels.member_rules import Given, MemberRules
 from tillstream.kernels.posted import columns_of
@@ -25,6 +27,9 @@ from tillstream.schemas.events import Malformed
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import WHOLE, Judged, Look, Member, Profile, Sheet
+
+MERGED, UNMERGED = "merged", "unmerged"
+"""What a posting of kind `merge` answers to."""
 
 Position = tuple[str, str]
 """Where an event stands among those of its account: (UTC instant, natural key)."""
@@ -49,6 +54,7 @@ class Fold:
         self.budgets = budgets
         self.as_of = as_of
         self.member = Member() if member is None else copied(member)
+        self.handing = Handing(self.member)
 
     @property
     def counting(self) -> Counting:
@@ -129,6 +135,8 @@ class Fold:
     def bonus(self, posting: Posting) -> list[Given]:
         """An activity, an enrolment or what fell due: what the rules that answer to it give. To segments none does."""
         judged, day = posting.judged or Judged(), date.fromisoformat(posting.day)
+        if posting.kind in {"merge", "takeover"}:
+            return self.tied(posting, judged, day)
         self.reach(day)
         if posting.kind == "segments":
             self.publish(judged.profile or Profile())
@@ -141,13 +149,28 @@ class Fold:
         self.stands_at(position(posting), date.fromisoformat(posting.day))
         return given
 
+    def tied(self, posting: Posting, judged: Judged, day: date) -> list[Given]:
+        """The account is merged, or takes over what one that is merged into it did; while it is merged itself, its own tier rests."""
+        given: list[Given] = []
+        place, ended = position(posting), judged.trigger == UNMERGED
+        if judged.takeover is None and (self.member.into == judged.into) is not ended:
+            self.stands_at(place, day)
+            return given
+        self.reach(day)
+        if judged.takeover is None:
+            self.handing.merged(self.member, "" if ended else judged.into, place)
+        elif take_over(self.member, judged.takeover, self.rules.program.tiers) and not self.member.into:
+            given = self.risen(day, posting.occurred_at)
+        self.stands_at(place, day)
+        return given
+
     def enrol(self, profile: Profile, day: int) -> bool:
         """Takes what an enrolment says of a person; whether it is the person's first one with this account."""
         member = self.member
         if member.profile != Profile() and member.profile.person != profile.person:
             member.others[member.profile.person] = member.profile
             member.profile = member.others.pop(profile.person, Profile())
-        first = member.profile.enrolled_on is None
+        first, member.lent = member.profile.enrolled_on is None, ""
         enrolled_on = day if first else member.profile.enrolled_on
         member.profile = structs.replace(profile, enrolled_on=enrolled_on, published=member.profile.published)
         return first
@@ -209,11 +232,13 @@ class Fold:
         """What was due before an event has been dealt with: what came after it does not change that."""
         self.member.last = max(self.member.last, place)
         self.member.dues_until = max(self.member.dues_until, min(day.toordinal(), self.as_of))
+        self.handing.stepped(self.member, place)
 
 
 def position(posting: Posting) -> Position:
     """Where a posting's event stands among those of its account."""
-    return position_at(datetime.fromisoformat(posting.occurred_at), posting.posting_id)
+    takeover = takeover_of(posting)
+    return position_at(datetime.fromisoformat(posting.occurred_at), posting.posting_id if takeover is None else place_key(takeover))
 
 
 def position_at(moment: datetime, posting_id: str) -> Position:
@@ -268,4 +293,7 @@ def copied(member: Member) -> Member:
         member.dues_until,
         others=dict(member.others),
         used_by={person: {name: list(days) for name, days in used.items()} for person, used in member.used_by.items()},
+        into=member.into,
+        taken=dict(member.taken),
+        lent=member.lent,
     )

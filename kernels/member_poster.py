@@ -19,8 +19,10 @@ from tillstream.kernels.dues import CLOCK, Due, Dues, earliest
 from tillstream.kernels.earning import pending_first, pending_too
 from tillstream.kernels.exchange import Exchanges
 from tillstream.kernels.fold import Fold, Position, Sold, copied, instant_text, midnight, position_at
-from tillstream.kernels.holdings import Units
+from tillstream.kernels.handing import place_key, says_nothing_new
+from tillstream.kernels.holdings import Units, sum_of
 from tillstream.kernels.keys import occurred
+from tillstream.kernels.kin import ALONE
 from tillstream.kernels.lapsing import due_after
 from tillstream.kernels.looking import Looks
 from tillstream.kernels.member_rules import Given, MemberRules
@@ -30,13 +32,13 @@ from tillstream.kernels.posted import judged_at, one_of
 from tillstream.kernels.posting import Earned, Poster, check_room, is_plain
 from tillstream.kernels.refold import Refold, Versions, is_late, summed
 from tillstream.kernels.room import Allowance, Budgets
-from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
+from tillstream.kernels.routed import AnyRouted, Follow, Outcome, Routed, decoded
 from tillstream.kernels.sheets import entries_between, line_numbers, sheet_of_posting
 from tillstream.kernels.snapshot import Returned, Snapshot
 from tillstream.kernels.tiers import advance
 from tillstream.kernels.watching import Watched
 from tillstream.kernels.writing import behind_entries, member_text
-from tillstream.schemas.events import SaleEvent, TickEvent
+from tillstream.schemas.events import SaleEvent, TakeoverEvent, TickEvent
 from tillstream.schemas.ledger import Entries, Posting, decode_record
 from tillstream.schemas.member_state import Judged, Look, Member, Sheet
 from tillstream.schemas.program_file import Versioned
@@ -97,6 +99,7 @@ class MemberPoster(Poster):
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
         self.exchanges = Exchanges(self.program, self.holding_days)
+        self.handed: list[Follow] = []
 
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """As `Poster.post`. Sales of different accounts that follow each other go through the kernel together."""
@@ -108,6 +111,9 @@ class MemberPoster(Poster):
                 outcomes += self.post_run(run, snapshot)  # type: ignore[arg-type]
             else:
                 outcomes += self.post_decoded(run, snapshot)  # type: ignore[arg-type]
+            if self.handed:
+                outcomes[-1] = outcomes[-1]._replace(follow=[*outcomes[-1].follow, *self.handed])
+                self.handed = []
         return outcomes
 
     def post_run(self, run: Sequence[Routed], snapshot: Snapshot) -> Iterator[Outcome]:
@@ -187,10 +193,12 @@ class MemberPoster(Poster):
         return self.finish([posting], fold, snapshot, closes=closes)
 
     def only_earns(self, fold: Fold, step: Step, snapshot: Snapshot) -> bool:
-        """Whether nothing but accruals follows from a sale: nothing is pending, exchanged or due."""
+        """Whether nothing but accruals follows from a sale: nothing is pending, exchanged, due, or handed on."""
         after = max(fold.member.dues_until, step.sold.day.toordinal())
         return not (
             step.moved.pending
+            or fold.handing.handed
+            or (self.exchanges.rules and step.account_id in snapshot.groups)
             or self.exchanges.possible(snapshot.units(step.account_id), step.moved.units)
             or (after < fold.as_of and self.family.dues_between(fold.member, after, fold.as_of))
         )
@@ -234,7 +242,7 @@ class MemberPoster(Poster):
         return self.finish([posting], fold, snapshot, closes=closes)
 
     def fact_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
-        """What an activity, enrolment or segments write to the ledger, applied: what the rules that answer to it give."""
+        """What an activity, an enrolment, segments or a merge write to the ledger, applied: what the rules that answer to it give."""
         fold = self.fold(snapshot, posting.account_id)
         if is_late(posting, fold.member.last):
             return self.late_records(posting, snapshot, closes=True)
@@ -257,14 +265,20 @@ class MemberPoster(Poster):
         """A posting that stands before others of its account, and what it changes of theirs, applied."""
         found = {key: decode_record(snapshot.postings[key]) for key in snapshot.chronicles.get(late.account_id or "", ())}
         known = {key: record for key, record in found.items() if isinstance(record, Posting)}
+        if late.kind == "takeover" and says_nothing_new(late, known.values()):
+            return []
         # What a return or void moves stands in its sale's sheet, also what it gave back when it came late itself.
         giving = {key: posting for key, posting in known.items() if posting.reverses_posting is None}
         old = {key: self.version_of(posting).sheet(posting, snapshot) for key, posting in giving.items()}
         fold = Fold(self.rules, self.zone, Allowance(self.family.budgets, self.usage(known, old)), as_of_day(snapshot))
         refold = Refold(fold, self.family, late, as_of_day(snapshot))
+        fold.handing.version = (len(known) + 1, as_of_day(snapshot))
         refold.run([*known.values(), late])
         different = list(self.differences(late, known, old, refold, snapshot.as_of))
-        return self.finish(different, fold, snapshot, closes=closes) if different else []
+        if different:
+            return self.finish(different, fold, snapshot, closes=closes)
+        self.handed += fold.handing.follows(late.account_id or "")
+        return []
 
     def differences(
         self, late: Posting, known: dict[str, Posting], old: dict[str, Sheet], refold: Refold, as_of: str | None
@@ -310,6 +324,7 @@ class MemberPoster(Poster):
             for place, posting in enumerate(postings)
         ]
         self.take_budgets(changes)
+        self.handed += fold.handing.follows(first.account_id or "")
         return records
 
     def take_budgets(self, changes: Iterable[tuple[Rule, int]]) -> None:
@@ -327,8 +342,8 @@ class MemberPoster(Poster):
                 until = max(as_of_day(snapshot), routed.event.data.date.toordinal())
                 found |= {name for name, member in snapshot.members.items() if self.falls_due_late(member, until)}
             elif account_id is not None:
-                place = position_of(routed)
-                if place < last.get(account_id, FIRST) or routed.key in snapshot.waiting:
+                place, before = position_of(routed), last.get(account_id, FIRST)
+                if place < before or routed.key in snapshot.waiting or (place == before and isinstance(routed.event, TakeoverEvent)):
                     found.add(account_id)
                 last[account_id] = max(place, last.get(account_id, FIRST))
         return found
@@ -354,15 +369,17 @@ class MemberPoster(Poster):
         return self.exchanged(posting, super().completed(posting, units, snapshot), local, units, snapshot)
 
     def exchanged(self, posting: Posting, entries: list[Entries], local: datetime, units: Units, snapshot: Snapshot) -> list[Entries]:
-        """The entries of a posting, what they allow to be exchanged, and what falls due of that."""
+        """The entries of a posting, what they allow the group to exchange, and what falls due of that."""
         if not self.exchanges.rules:
             return entries
         member = posting.member or snapshot.members.get(posting.account_id or "") or Member()
-        exchanged = list(self.exchanges.due(units, entries, member, local, self.terms_of(local.date()).expiries))
+        kin = snapshot.kin(posting.account_id or "")
+        there = units if kin is ALONE else sum_of([*kin.before, units, *kin.behind])
+        exchanged = list(self.exchanges.due(there, entries, member, local, self.terms_of(local.date()).expiries))
         entries = [*entries, *exchanged]
         if not exchanged:
             return entries
-        return [*entries, *due_after(units, entries, snapshot.as_of, snapshot.kin(posting.account_id or ""))]
+        return [*entries, *due_after(units, entries, snapshot.as_of, kin)]
 
     def fall_due(self, fold: Fold, after: int, account_id: str, cause: Routed | Posting) -> list[Posting]:
         """The postings of what falls due later than the date `after`, up to the latest tick, with what the rules give for each."""
@@ -462,8 +479,10 @@ def follows(one: AnyRouted, other: AnyRouted) -> bool:
 
 def position_of(routed: AnyRouted) -> Position:
     """Where an event that has an account stands among those of it."""
-    instant = routed.instant if isinstance(routed, PlainSale) else instant_text(occurred(routed.event))  # type: ignore[arg-type]
-    return instant, routed.key
+    if isinstance(routed, PlainSale):
+        return routed.instant, routed.key
+    event = routed.event
+    return instant_text(occurred(event)), place_key(event.data) if isinstance(event, TakeoverEvent) else routed.key  # type: ignore[arg-type]
 
 
 def came_back(returned: Returned) -> dict[int, tuple[int, int]]:

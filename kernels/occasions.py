@@ -12,10 +12,19 @@ from msgspec import structs
 
 from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.dues import BIRTHDAY, Due
-from tillstream.kernels.fold import midnight
+from tillstream.kernels.fold import MERGED, UNMERGED, midnight
 from tillstream.kernels.keys import digest_of
 from tillstream.kernels.routed import Routed
-from tillstream.schemas.events import ActivityEvent, EnrolledEvent, ProfileEvent, SegmentsEvent, free_fields
+from tillstream.schemas.events import (
+    ActivityEvent,
+    EnrolledEvent,
+    MergedEvent,
+    ProfileEvent,
+    SegmentsEvent,
+    TakeoverEvent,
+    UnmergedEvent,
+    free_fields,
+)
 from tillstream.schemas.ledger import Entries, Posting, PostingKind
 from tillstream.schemas.member_state import Judged, Profile, Sheet
 from tillstream.schemas.members import Enrolled, SegmentsChanged
@@ -26,6 +35,8 @@ SEGMENTS = "segments"
 
 PUBLISHED = "segments_changed"
 """What segments are judged as; no rule answers to it."""
+
+FactEvent = ActivityEvent | ProfileEvent | MergedEvent | UnmergedEvent | TakeoverEvent
 
 CLOCK = "tillstream/clock"
 """The source of what falls due by itself."""
@@ -60,8 +71,13 @@ class Occasions:
         self.terms = profile_terms([program])
 
     def posting(self, routed: Routed) -> Posting:
-        """An activity, an enrolment, or segments."""
+        """An activity, an enrolment, segments, a merge, or what follows from one."""
         event = routed.event
+        if isinstance(event, MergedEvent | UnmergedEvent):
+            trigger = MERGED if isinstance(event, MergedEvent) else UNMERGED
+            return self._posting("merge", routed, event, Judged(trigger=trigger, into=event.data.into))
+        if isinstance(event, TakeoverEvent):
+            return self._posting("takeover", routed, event, Judged(takeover=event.data))
         if isinstance(event, ActivityEvent):
             local = event.time.astimezone(self.zone)
             answering = self.bonuses.answering(event.type, local, free_fields(routed.raw))
@@ -82,7 +98,7 @@ class Occasions:
         person = event.personid or event.data.member_id
         return "" if person == routed.account_id else person
 
-    def _posting(self, kind: PostingKind, routed: Routed, event: ActivityEvent | ProfileEvent, judged: Judged) -> Posting:
+    def _posting(self, kind: PostingKind, routed: Routed, event: FactEvent, judged: Judged) -> Posting:
         day = event.time.astimezone(self.zone).date().isoformat()
         return Posting(
             routed.key, kind, routed.account_id, event.source, event.id, None, digest_told(event, routed.raw), routed.offset,
@@ -117,9 +133,9 @@ class Occasions:
         )  # fmt: skip
 
 
-def digest_told(event: ActivityEvent | ProfileEvent, raw: bytes) -> str:
+def digest_told(event: FactEvent, raw: bytes) -> str:
     """The digest; of what is said of a person, of what stays on erasure. Whether the rest contradicts is known to the registry."""
-    return digest_of(event if isinstance(event, ActivityEvent) else structs.replace(event, data=impersonal(event)), raw)
+    return digest_of(structs.replace(event, data=impersonal(event)) if isinstance(event, ProfileEvent) else event, raw)
 
 
 def impersonal(event: ProfileEvent) -> Enrolled | SegmentsChanged:

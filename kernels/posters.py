@@ -21,10 +21,13 @@ from tillstream.kernels.room import Budgets, Table
 from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import NOTHING, Timetable
-from tillstream.schemas.events import ReturnEvent, SaleEvent, SpendingEvent, TickEvent, VoidEvent
+from tillstream.schemas.events import ReturnEvent, SaleEvent, SpendingEvent, TakeoverEvent, TickEvent, VoidEvent
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.schemas.member_state import Member
 from tillstream.schemas.program_file import Versioned
+
+NOBODY: Collection[str] = ()
+"""Where no rule exchanges anything."""
 
 POSTERS_MAX = 16
 """Compiled versions that are kept: those of a few years; a receipt older than that costs a compilation."""
@@ -75,19 +78,28 @@ class Posters:
         `again` are those that are judged again, whose events all may change what has expired.
         """
         found = set(again) if snapshot.as_of else set()
+        joined = self.joined(snapshot)
         today = date.fromisoformat(snapshot.as_of) if snapshot.as_of else date.min
         waiting = snapshot.waiting
         for routed in batch:
             if isinstance(routed, PlainSale):
-                if routed.day < today or routed.key in waiting:
+                if routed.day < today or routed.key in waiting or routed.account_id in joined:
                     found.add(routed.account_id)
             elif isinstance(routed.event, TickEvent):
                 found |= snapshot.accounts.keys()
             elif routed.account_id is not None and routed.account_id not in found:
                 late = self.day_of(routed) < today or routed.key in waiting
-                if late or self.looks_at_kin(routed, snapshot):
+                joins = routed.account_id in joined or (joined is not NOBODY and isinstance(routed.event, TakeoverEvent))
+                if late or joins or self.looks_at_kin(routed, snapshot):
                     found.add(routed.account_id)
         return found
+
+    def joined(self, snapshot: Snapshot) -> Collection[str]:
+        """The accounts that have taken over others, where rules exchange what there is of a unit."""
+        programs = [effective.program for effective in self.timetable.effective_versions]
+        if not any(rule.exchange is not None for program in programs for rule in program.rules):
+            return NOBODY
+        return {name for name, member in snapshot.members.items() if member.taken}
 
     def looks_at_kin(self, routed: Routed, snapshot: Snapshot) -> bool:
         """Whether an event that is not late spends points, or takes back what has expired, or must not lead the group into debt."""

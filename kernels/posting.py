@@ -175,7 +175,7 @@ class Poster:
             return Outcome(routed, "refused", [record_in(snapshot, refused)] if waited else (), problem, waited)
 
     def post_fact(self, routed: Routed, snapshot: Snapshot) -> Outcome:
-        """An activity, an enrolment, or segments."""
+        """An activity, an enrolment, segments, a merge, or what follows from one."""
         posting = self.occasions.posting(routed)
         try:
             if (known := snapshot.postings.get(routed.key)) is not None:

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 from tillstream.kernels.counting import Sums, day_of
 from tillstream.kernels.dues import Due, earliest
 from tillstream.kernels.fold import Fold, Position, position, sheet_of
+from tillstream.kernels.handing import superseded, takeover_of
 from tillstream.kernels.member_rules import Given
 from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import Member, Sheet
 
-EVENT_KINDS = ("sale", "return", "void", "activity", "enrolment", "segments")
+EVENT_KINDS = ("sale", "return", "void", "activity", "enrolment", "segments", "merge", "takeover")
 """Postings of events; what fell due is made anew, corrections follow."""
 
 
@@ -46,7 +47,7 @@ class Refold:
 
     def run(self, postings: Iterable[Posting]) -> None:
         """Makes every step, in order; a return that stands before its sale follows it."""
-        events = sorted((posting for posting in postings if posting.kind in EVENT_KINDS), key=position)
+        events = sorted(standing(posting for posting in postings if posting.kind in EVENT_KINDS), key=position)
         known = {posting.posting_id: posting for posting in events}
         early: dict[str, list[Posting]] = {}
         for posting in events:
@@ -115,6 +116,13 @@ def at_most(back: dict[int, tuple[int, int]], sale: Posting) -> dict[int, tuple[
 
 
 def is_late(posting: Posting, last: Position) -> bool:
-    """Whether an event stands before the last one of its account."""
-    return position(posting) < last
+    """Whether an event stands before the last one of its account; a takeover may have been known otherwise."""
+    return position(posting) < last or (posting.kind == "takeover" and position(posting) == last)
+
+
+def standing(postings: Iterable[Posting]) -> list[Posting]:
+    """Events without what was taken over and is known otherwise by now."""
+    found = list(postings)
+    gone = superseded((each.posting_id, takeover) for each in found if (takeover := takeover_of(each)) is not None)
+    return [each for each in found if each.posting_id not in gone]
 

@@ -31,7 +31,7 @@ def in_words(name: str, terms: MemberTerms, member: Member, moment: Moment) -> U
     if name == "tier":
         return Unmet(path, either(terms.tier or []), f"the member is {member.tier}" if member.tier else "the member has no tier")
     if name == "segment":
-        there = profile.all_segments()
+        there = member.all_segments()
         found = f"the member is of {' and '.join(there)}" if there else "the member is of none"
         return Unmet(path, either(terms.segment or []), found)
     if name == "kind":

@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from tillstream.schemas.activities import Activity
 from tillstream.schemas.fields import INT64_MAX, Identifier, Instant
+from tillstream.schemas.member_state import Takeover
 from tillstream.schemas.members import (
     ConsentChanged,
     Enrolled,
@@ -137,6 +138,12 @@ class TransferredEvent(Envelope, frozen=True, kw_only=True, gc=False, omit_defau
     data: Transferred
 
 
+class TakeoverEvent(Envelope, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag="account.takeover"):
+    """What follows from a merge, and from what happens to a merged account, on its way to the other one; nobody outside may send it."""
+
+    data: Takeover
+
+
 class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick"):
     data: Tick
 
@@ -147,7 +154,7 @@ ProfileEvent = EnrolledEvent | SegmentsEvent
 
 MemberEvent = ProfileEvent | IdentityAddedEvent | MergedEvent | UnmergedEvent | HouseholdEvent | ConsentEvent | ErasedEvent
 SpendingEvent = HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent | TransferredEvent
-TypedEvent = ReceiptEvent | MemberEvent | SpendingEvent | TickEvent
+TypedEvent = ReceiptEvent | MemberEvent | SpendingEvent | TakeoverEvent | TickEvent
 """Events whose `type` is one of a fixed set; `ActivityEvent` has a type of its own making."""
 
 
@@ -166,7 +173,8 @@ class ActivityEvent(Struct, frozen=True, kw_only=True, gc=False):
 
 
 Event = TypedEvent | ActivityEvent
-AccountEvent = ReceiptEvent | SpendingEvent | ActivityEvent | ProfileEvent
+MergeEvent = MergedEvent | UnmergedEvent
+AccountEvent = ReceiptEvent | SpendingEvent | ActivityEvent | ProfileEvent | MergeEvent | TakeoverEvent
 """Events that may change what an account holds, or what its member is."""
 
 
@@ -231,6 +239,8 @@ def decode_from_outside(raw: bytes) -> Event:
     event = decode(raw)
     if isinstance(event, TransferredEvent):
         raise Malformed("invalid", "$.type", "points.transferred follows from points.transfer; events from outside can't be it")
+    if isinstance(event, TakeoverEvent):
+        raise Malformed("invalid", "$.type", "account.takeover follows from member.merged; events from outside can't be it")
     own = {
         "accountid": event.accountid is not UNSET,
         "recalled": event.recalled is not None,

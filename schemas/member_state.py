@@ -4,6 +4,8 @@ All of it is a function of the account's events in the order of (instant, natura
 Dates are ordinals (`date.toordinal`), amounts minor units, quantities thousandths.
 """
 
+from typing import Literal
+
 from msgspec import Struct
 
 Value = str | int | bool
@@ -27,10 +29,20 @@ class Profile(Struct, frozen=True, omit_defaults=True):
     person: str = ""
     published: dict[str, list[str]] = {}
 
-    def all_segments(self) -> list[str]:
-        """The segments that the person is in, each once, those of the enrolment first."""
-        published = [name for _, names in sorted(self.published.items()) for name in names]
-        return list(dict.fromkeys([*self.segments, *published]))
+
+class Deeds(Struct, frozen=True, omit_defaults=True):
+    """What an account's member did, by local date: `counts` and `given` as in `Member`, of `used` how often; or a change of that."""
+
+    counts: dict[str, dict[int, int]] = {}
+    given: dict[str, dict[int, int]] = {}
+    used: dict[str, dict[int, int]] = {}
+
+
+class Taken(Struct, frozen=True, omit_defaults=True):
+    """What of an account's state is that of an account which is merged into it; `profile` as it was at the merge."""
+
+    deeds: Deeds = Deeds()
+    profile: Profile = Profile()
 
 
 class Member(Struct, omit_defaults=True):
@@ -42,6 +54,9 @@ class Member(Struct, omit_defaults=True):
     tier: its id, "" for none; `window_end`: the last day of the window after which it is decided anew, 0 where nothing is to be decided.
     profile: what was said last; others: the same of the other persons of a household, by member id; used_by: `used` of rules that answer to
     a person (`enrolled`, `birthday`), by member id, where the account is not the person's own.
+    into: the account that this one is merged into, "" for none: then nothing falls due here, and what happens here counts there as well.
+    taken: by account what is merged into this one and is in `counts`, `given` and `used`, the first merge first; lent: the account whose
+    profile this one has from there, but for what was published, "" where it is its own.
     dues_until: the date of what fell due by itself last; next_due: the next such date, as things stand, 0 for none.
     """
 
@@ -56,6 +71,39 @@ class Member(Struct, omit_defaults=True):
     next_due: int = 0
     others: dict[str, Profile] = {}
     used_by: dict[str, dict[str, list[int]]] = {}
+    into: str = ""
+    taken: dict[str, Taken] = {}
+    lent: str = ""
+
+    def all_published(self) -> dict[str, list[str]]:
+        """The segments published of the person, by segmentation: the account's own, or of the first one merged into it that has some."""
+        found = dict(self.profile.published)
+        for taken in self.taken.values():
+            found = taken.profile.published | found
+        return found
+
+    def all_segments(self) -> list[str]:
+        """The segments that the person is in, each once, those of the enrolment first."""
+        published = [name for _, names in sorted(self.all_published().items()) for name in names]
+        return list(dict.fromkeys([*self.profile.segments, *published]))
+
+
+class Takeover(Struct, frozen=True, omit_defaults=True):
+    """What the account `through[-1]`, which is merged into another one, brings there at an instant of its own.
+
+    cause: the natural key of the event that happened then; through: the accounts that it went through, where it happened first.
+    part: `whole`, all that it did up to the merge, its tier and its profile; `more`, what came of a later event; `over`, it is unmerged.
+    version: (events, latest tick) that the account had seen: the largest of one cause and account stands.
+    """
+
+    cause: str
+    through: list[str]
+    part: Literal["whole", "more", "over"]
+    version: tuple[int, int] = (0, 0)
+    deeds: Deeds = Deeds()
+    tier: str = ""
+    window_end: int = 0
+    profile: Profile = Profile()
 
 
 class Judged(Struct, frozen=True, omit_defaults=True):
@@ -65,6 +113,7 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     `open`, the rules that its moment and its own fields leave open, `quantity`, and the `profile` of an enrolment, or of segments that were
     published; `person`: whose birthday it is, as in `Profile`; `again`: the person had enrolled before, with whatever account. All in the
     program version of the posting.
+    Of a merge or unmerge, which `trigger` tells apart: `into`. Of what an account takes over by one: `takeover`.
     """
 
     receipt_bits: list[int] = []
@@ -76,6 +125,8 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     profile: Profile | None = None
     person: str = ""
     again: bool = False
+    into: str = ""
+    takeover: Takeover | None = None
 
 
 class Look(Struct, frozen=True, omit_defaults=True):

@@ -147,7 +147,7 @@ class Accrue:
             if judged is None:
                 continue
             snapshot, standing, outcomes, _ = judged
-            records = list(ledger_records(partition, outcomes))
+            records = [*followers(outcomes, fetched), *ledger_records(partition, outcomes)]
             if records:
                 after = await self.append(fetched, records, standing, None)
                 await self.state.apply(partition, snapshot, standing, after)

@@ -26,12 +26,16 @@ from tillstream.schemas.events import (
     Malformed,
     MemberEvent,
     MergedEvent,
+    MergeEvent,
     ProfileEvent,
+    ReturnEvent,
     SaleEvent,
     SpendingEvent,
+    TakeoverEvent,
     TickEvent,
     TransferEvent,
     TransferredEvent,
+    UnmergedEvent,
     VoidEvent,
     decode,
     decode_from_outside,
@@ -46,6 +50,9 @@ IDENTITY_KEY = b"tillstream simulate"
 BATCH_ROWS = 5_000
 
 Routable = AccountEvent | TickEvent
+
+TOLD = ProfileEvent | MergeEvent
+"""Member events that accounts are told of."""
 
 
 class Deliveries:
@@ -112,7 +119,8 @@ class Simulation:
         ticks = [(index, raw, event) for index, raw, event in routable if isinstance(event, TickEvent)]
         midnights = Midnights(ticks, self.poster.timetable.zone)
         self.accepted += len(ticks)
-        for day, some in batches(in_order(routable), midnights):
+        enders = (TransferEvent, MergedEvent, UnmergedEvent, *((ReturnEvent, VoidEvent) if self.snapshot.groups else ()))
+        for day, some in batches(in_order(routable), midnights, enders):
             self.post_each(midnights.until(day, self.snapshot))
             self.post([self.route(*item) for item in some])
         self.post_each(midnights.rest(self.snapshot))
@@ -130,7 +138,7 @@ class Simulation:
             self.count(outcome)
             self.accepted += outcome.status == "accepted" and not ours and not isinstance(outcome.routed.event, TickEvent)
             for follow in outcome.follow:
-                event: SpendingEvent = decode(follow.raw, ROUTED_BYTES_MAX)  # type: ignore[assignment]
+                event: SpendingEvent | TakeoverEvent = decode(follow.raw, ROUTED_BYTES_MAX)  # type: ignore[assignment]
                 following.append(Routed(event, follow.account_id, outcome.routed.offset, follow.raw))
         if following:
             self.post(following, ours=True)
@@ -148,18 +156,22 @@ class Simulation:
             else:
                 accepted.append((index, raw, event))
         refused = self.registry.merges().refused
+        circular: set[int] = set()
         for index, _, event in accepted:
             if isinstance(event, MergedEvent) and fact_of(event).order in refused:
                 self.reject(index, circular_merge(event))
+                circular.add(index)
             else:
-                self.accepted += not isinstance(event, ProfileEvent)
+                self.accepted += not isinstance(event, TOLD)
         self.snapshot.groups = self.registry.groups()
-        return [(index, raw, event) for index, raw, event in accepted if isinstance(event, ProfileEvent)]
+        return [(index, raw, event) for index, raw, event in accepted if isinstance(event, TOLD) and index not in circular]
 
     def route(self, index: int, raw: bytes, event: Routable) -> Routed:
         """An event on its way to its account; a transfer is told the receiver's, if they are of one household."""
-        if isinstance(event, TickEvent | VoidEvent | TransferredEvent):
+        if isinstance(event, TickEvent | VoidEvent | TransferredEvent | TakeoverEvent):
             return Routed(event, None, index, raw)
+        if isinstance(event, MergeEvent):
+            return Routed(event, event.data.from_, index, raw)
         if isinstance(event, TransferEvent):
             giver, receiver = self.registry.transfer_of(event)
             return Routed(msgspec.structs.replace(event, toaccountid=receiver), giver, index, raw)
@@ -212,8 +224,9 @@ class Simulation:
         }
 
     def tiers(self) -> dict[str, str]:
-        """The level of each account that has one; of programs without tiers, nothing."""
-        return {account_id: member.tier for account_id, member in sorted(self.snapshot.members.items()) if member.tier}
+        """The level of each account that has one and is not merged into another; of programs without tiers, nothing."""
+        there = sorted(self.snapshot.members.items())
+        return {account_id: member.tier for account_id, member in there if member.tier and not member.into}
 
 
 def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[datetime, tuple[int, bytes, Routable]]]:
@@ -229,14 +242,14 @@ def in_order(events: list[tuple[int, bytes, Routable]]) -> list[tuple[datetime, 
 
 
 def batches(
-    events: list[tuple[datetime, tuple[int, bytes, Routable]]], midnights: Midnights
+    events: list[tuple[datetime, tuple[int, bytes, Routable]]], midnights: Midnights, enders: tuple[type, ...]
 ) -> Iterator[tuple[date, list[tuple[int, bytes, Routable]]]]:
-    """Some events of one date at a time; a transfer ends a batch, since what follows from it comes before anything else."""
+    """Some events of one date at a time; `enders` end a batch, since what follows from them comes before anything else."""
     for day, those in groupby(events, key=lambda placed: midnights.day_of(placed[0])):
         batch: list[tuple[int, bytes, Routable]] = []
         for _, item in those:
             batch.append(item)
-            if len(batch) >= BATCH_ROWS or isinstance(item[2], TransferEvent):
+            if len(batch) >= BATCH_ROWS or isinstance(item[2], enders):
                 yield day, batch
                 batch = []
         if batch:

@@ -17,7 +17,8 @@ from tests.reference import eligible
 def midnight(books: Books, account: Account, day: date) -> None:
     """Everything of one account that is due on `day`, before any event of that day.
 
-    1. Holding periods end. 2. Holds lapse. 3. A tier's window ends. 4. It is the member's birthday. 5. A period is judged.
+    1. Holding periods end. 2. Holds lapse. 3. A tier's window ends. 4. It is the member's birthday. 5. A period is judged. What is merged
+    into another account rests: 3. to 5. are that one's.
     """
     moment = Moment(datetime.combine(day, clock_time(), books.zone), "due", "", f"{day}")
     ripe = [grant for grant in account.grants if grant.pending_until == day]
@@ -28,12 +29,14 @@ def midnight(books: Books, account: Account, day: date) -> None:
     for hold_id in lapsed:  # 2.
         end_hold(account, hold_id)
     program = in_force(books.programs, day)
-    decided = "tiers" in program and tiers.window_is_over(account, day)
+    decided = account.into is None and "tiers" in program and tiers.window_is_over(account, day)
     if decided:  # 3.
         tiers.decide(account, program["tiers"], day)
     if ripe or lapsed or decided:  # A midnight at which nothing is due is no event.
         aftermath(books, account, moment, earns=decided)
-    for person in sorted(account.enrolments):
+    if account.into is not None:
+        return
+    for person in sorted(account.said):
         if is_birthday(account, person, day) and any(rule.get("on") == "birthday" for rule in program["rules"]):  # 4.
             bonus(books, account, Moment(moment.at, "birthday", "", f"birthday {day}", person=person))
     counts = period_counts(books, account, day)  # 5.
@@ -70,7 +73,7 @@ def aftermath(books: Books, account: Account, moment: Moment, *, earns: bool) ->
 
 def is_birthday(account: Account, person: str, day: date) -> bool:
     """By the person's latest enrolment before this midnight; 02-29 is the 28th in common years."""
-    text = account.enrolments[person].get("birth_date")
+    text = account.said[person].get("birth_date")
     if text is None:
         return False
     born = date.fromisoformat(text)
@@ -89,7 +92,7 @@ def period_counts(books: Books, account: Account, day: date) -> dict[str, int]:
             target = rule["target"]
             end = day - DAY - timedelta(days=target.get("offset_days", 0))
             first, last = period_of(end, target["per"])
-            sales = [sale for sale in account.purchases if first <= sale.day <= last and counts_for(rule, sale)]
+            sales = [sale for sale in account.all_purchases if first <= sale.day <= last and counts_for(rule, sale)]
             if last == end and sales:
                 counts[rule["id"]] = sum(counted(rule, sale, target.get("count", "amount")) for sale in sales)
     return counts
@@ -111,3 +114,28 @@ def counted(rule: Event, sale: Purchase, count: str) -> int:
     if count == "visits":
         return int(not sale.gone and any(any(parts) for parts in left))
     return sum(amount if count == "amount" else milli for amount, milli in left)
+
+
+def join(books: Books, account: Account, other: Account, moment: Moment) -> None:
+    """`other` is merged into an account: from now on rules look there at both. A tier that both together reach is reached now."""
+    program = in_force(books.programs, moment.day)
+    if "tiers" in program:
+        tiers.adopt(account, other, program["tiers"])
+    elif not account.tier:
+        account.tier, account.tier_last = other.tier, other.tier_last
+    account.joined.append(other)
+    account.brought[other.id] = other.all_published(other.id)
+    other.into = account
+    while account.into is not None:
+        account = account.into
+    aftermath(books, account, moment, earns=True)
+
+
+def part(books: Books, account: Account, other: Account, moment: Moment) -> None:
+    """`other` is its own account again; the windows of its tier that ended meanwhile are decided now."""
+    account.joined.remove(other)
+    account.brought.pop(other.id)
+    other.into = None
+    program = in_force(books.programs, moment.day)
+    while "tiers" in program and other.tier_last is not None and other.tier_last < min(moment.day, books.as_of or date.min):
+        tiers.decide(other, program["tiers"], other.tier_last + DAY)

@@ -1,5 +1,6 @@
 """What an event of an account earns: rules that apply to it as of its moment, cut by what their caps leave; grants on the account out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from fractions import Fraction
@@ -16,15 +17,25 @@ from tests.reference import applies, decimal_fraction, rounded, spread
 
 @dataclass
 class Books:
-    """All accounts, and what they are judged by: versions of programs, their zone, the largest date of a tick."""
+    """All accounts, and what they are judged by: versions of programs, their zone, the largest date of a tick.
+
+    `group_of` says into which account one is merged in the end.
+    """
 
     programs: list[Program]
     zone: ZoneInfo
     as_of: date | None
+    group_of: Callable[[str], str] = str
     accounts: dict[str, Account] = field(default_factory=dict)
 
     def account(self, name: str) -> Account:
-        return self.accounts.setdefault(name, Account(name))
+        """An account; what points it has, and what of them is held, is that of all accounts that are one in the end."""
+        if name not in self.accounts:
+            found = self.accounts[name] = Account(name)
+            if self.group_of(name) != name:
+                root = self.account(self.group_of(name))
+                found.units, found.holds, found.holds_ended = root.units, root.holds, root.holds_ended
+        return self.accounts[name]
 
     def is_due(self, day: date) -> bool:
         return self.as_of is not None and day <= self.as_of
@@ -40,7 +51,7 @@ def rooms_of(books: Books, account: Account, rule: dict[str, Any], day: date) ->
     rooms = [cap["per_receipt"]] if "per_receipt" in cap else []
     if "per_member" in cap:
         first, last = period_of(day, cap["per_member"]["per"])
-        own = [grant for grant in account.grants if grant.rule == rule["id"] and first <= grant.day <= last]
+        own = [grant for grant in account.all_grants if grant.rule == rule["id"] and first <= grant.day <= last]
         rooms.append(max(0, cap["per_member"]["points"] - used(own, "per_member")))
     if "budget" in cap:
         everywhere = [grant for other in books.accounts.values() for grant in other.grants if grant.rule == rule["id"]]
@@ -61,7 +72,7 @@ def allowed(account: Account, rule: dict[str, Any], moment: Moment) -> bool:
     if "once" not in rule:
         return True
     first, last = period_of(moment.day, rule["once"])
-    own = [grant for grant in account.grants if grant.person == moment.person]
+    own = [grant for grant in account.all_grants if grant.person == moment.person or {grant.person, moment.person} <= account.person]
     return not any(grant.rule == rule["id"] and "once" in grant.terms and first <= grant.day <= last for grant in own)
 
 

@@ -8,12 +8,15 @@ from operator import attrgetter
 
 from tests.oracle.facts import Event
 from tillstream.kernels.keys import key_of
-from tillstream.schemas.events import AccountEvent, Malformed, decode
+from tillstream.schemas.events import AccountEvent, Malformed, MemberEvent, decode
 
 AccountOf = Callable[[Event], str | None]
 
 REGISTRY = {f"member.{what}" for what in ("identity_added", "merged", "unmerged", "household_changed", "consent_changed", "erased")}
 """Events that no rule looks at: they only say whose the others are."""
+
+MERGES = {"member.merged", "member.unmerged"}
+"""Of these, those from which on rules look at two accounts as one, or no longer."""
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,10 @@ def instant_of(event: Event) -> datetime:
 
 def natural_key_of(event: Event) -> str:
     """The key that our kernels give it; events of the registry, which have none, by type, source and id."""
-    if event["type"] in REGISTRY:
+    if event["type"] in REGISTRY - MERGES:
         return json.dumps((event["type"], event["source"], event["id"]))
     typed = decode(json.dumps(event).encode())
-    assert isinstance(typed, AccountEvent)
+    assert isinstance(typed, AccountEvent | MemberEvent)
     return key_of(typed)
 
 
@@ -100,15 +103,14 @@ def sale_of(event: Event) -> tuple[str, str] | None:
 def identities(history: History) -> AccountOf:
     """Whose event it is by the whole history's identities: each leads to the member that enrolled it last; unknown ones to themselves.
 
-    What is merged is one account in the end, whoever of it the event came from: to spending and expiry, accounts that are merged are one.
-    What a household's members do from their joining until their leaving is the household's, but for transfers, which are between them.
+    Of a member that was merged by then, it is the other one's. What a household's members do from their joining until their leaving is the
+    household's, but for transfers, which are between them.
     """
     known: dict[tuple[str, str], str] = {}
     for placed in history.registry:
         data = placed.event["data"]
         for identity in data.get("identities", []) + ([data["identity"]] if "identity" in data else []):
             known[identity["scheme"], identity["value"]] = data["member_id"]
-    in_the_end = merged(history.registry)
 
     def member_of(event: Event) -> str | None:
         if event["type"] in {"member.enrolled", "member.segments_changed"}:
@@ -126,9 +128,24 @@ def identities(history: History) -> AccountOf:
         known_then = [fact for fact in history.registry if fact.instant <= instant_of(event)]
         person = root(member, merged(known_then))
         household = None if event["type"] == "points.transfer" else household_of(person, known_then)
-        return household or root(person, in_the_end)
+        return household or person
 
     return account_of
+
+
+def in_the_end(history: History) -> Callable[[str], str]:
+    """The account that one is part of by all merges: to spending and expiry, accounts that are merged are one."""
+    into = merged(history.registry)
+    return lambda account: root(account, into)
+
+
+def changes(history: History) -> list[tuple[Placed, str, str | None, str | None]]:
+    """The merges and unmerges in their order, and whom each leads from one account into another; None: into none."""
+    found: list[tuple[Placed, str, str | None, str | None]] = []
+    for number, placed in enumerate(history.registry):
+        before, after = merged(history.registry[:number]), merged(history.registry[: number + 1])
+        found += [(placed, name, before.get(name), after.get(name)) for name in before | after if before.get(name) != after.get(name)]
+    return found
 
 
 def household_of(member: str, registry: list[Placed]) -> str | None:

@@ -10,10 +10,10 @@ from tests.reference import eligible
 
 
 def member_terms_hold(terms: dict[str, Any], account: Account, moment: Moment) -> bool:
-    person = moment.person or next(iter([*reversed(account.enrolments), *account.published]), "")
-    enrolled = account.enrolments.get(person, {})
+    person = moment.person or next(iter([*reversed(account.said), *account.published]), "")
+    enrolled = account.said.get(person, {})
     attributes = enrolled.get("attributes", {})
-    segments = [*attributes.get("segments", []), *(name for names in account.published.get(person, {}).values() for name in names)]
+    segments = [*attributes.get("segments", []), *(name for names in account.all_published(person).values() for name in names)]
     checks: dict[str, Callable[[Any], bool]] = {
         "tier": lambda want: moment.tier in want,
         "kind": lambda want: enrolled.get("kind", "consumer") in want,
@@ -43,13 +43,13 @@ def within(window: dict[str, Any], count: int) -> bool:
 
 def earlier(account: Account, moment: Moment) -> Iterator[Purchase]:
     """Sales before the event; its own, if it is one, already stands among the account's purchases."""
-    return (sale for sale in account.purchases if sale is not moment.purchase)
+    return (sale for sale in account.all_purchases if sale is not moment.purchase)
 
 
 def sales_in(account: Account, interval: Interval) -> Iterator[Purchase]:
     """Sales of these local dates so far, the judged one included."""
     first, last = interval
-    return (sale for sale in account.purchases if first <= sale.day <= last)
+    return (sale for sale in account.all_purchases if first <= sale.day <= last)
 
 
 def has_bought(terms: dict[str, Any], account: Account, moment: Moment) -> bool:

@@ -27,7 +27,7 @@ def qualifying(account: Account, window: dict[str, Any], interval: Interval) -> 
     if window["count"] == "visits":
         return sum(not sale.gone for sale in sales_in(account, interval))
     unit = window.get("unit", "points")
-    return sum(grant.left for grant in account.grants if grant.unit == unit and first <= grant.day <= last and grant.qualifies)
+    return sum(grant.left for grant in account.all_grants if grant.unit == unit and first <= grant.day <= last and grant.qualifies)
 
 
 def running(window: dict[str, Any], day: date) -> Interval:
@@ -80,3 +80,12 @@ def decide(account: Account, tiers: dict[str, Any], day: date) -> None:
         account.tier = one_down if downgrade == "one_down" else ["", *reached][-1]
     begun = day if tiers["window"].get("kind") == "calendar" else day - DAY  # So no day is in two windows, and none in neither.
     account.tier_last = window_of(account, tiers, begun)
+
+
+def adopt(account: Account, other: Account, tiers: dict[str, Any]) -> None:
+    """What is merged into an account brings its tier along, where that is the better one, or holds longer."""
+    start(account, tiers)
+    names = levels_of(tiers)
+    here, there = (names.index(each.tier) if each.tier in names else -1 for each in (account, other))
+    if (there, other.tier_last or date.min) > (here, account.tier_last or date.min):
+        account.tier, account.tier_last = other.tier, other.tier_last

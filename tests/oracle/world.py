@@ -4,13 +4,26 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from operator import attrgetter
 from typing import Any
 
 from tests.oracle.calendar import DAY
-from tests.oracle.duties import aftermath, as_member, bonus, midnight
+from tests.oracle.duties import aftermath, as_member, bonus, join, midnight, part
 from tests.oracle.earning import Books, earn_receipt
 from tests.oracle.facts import Account, Event, Moment, Program, Purchase, Refused
-from tests.oracle.history import AccountOf, History, Placed, arranged, identities, person_of, receipt_of, sale_of
+from tests.oracle.history import (
+    MERGES,
+    AccountOf,
+    History,
+    Placed,
+    arranged,
+    changes,
+    identities,
+    in_the_end,
+    person_of,
+    receipt_of,
+    sale_of,
+)
 from tests.oracle.returning import come_back
 from tests.oracle.spending import adjust, end_hold, hold, pay, redeem, transfer
 from tests.oracle.timetable import in_force, zone_of
@@ -42,7 +55,7 @@ class Outcome:
 def outcome(programs: list[Program], events: list[Event], account_of: AccountOf | None = None) -> Outcome:
     """What the events give under the programs. `account_of` says whose an event is, where households or merges have a say."""
     history = arranged(events)
-    run = Run(Books(programs, zone_of(programs), history.as_of), history, account_of or identities(history))
+    run = Run(Books(programs, zone_of(programs), history.as_of, in_the_end(history)), history, account_of or identities(history))
     return run.result()
 
 
@@ -58,10 +71,12 @@ class Run:
         self.returns: set[tuple[str, str]] = set()
         self.waiting = 0
         self.persons_enrolled: set[str] = set()
+        self.merging = changes(history)
 
     def result(self) -> Outcome:
         by_day: dict[date, list[Placed]] = defaultdict(list)
-        for placed in self.history.placed:
+        merges = [placed for placed, *_ in self.merging]
+        for placed in sorted([*merges, *self.history.placed], key=attrgetter("instant")):
             by_day[placed.instant.astimezone(self.books.zone).date()].append(placed)
         days = [*by_day, *([self.history.as_of] if self.history.as_of and by_day else [])]
         day = min(days, default=date.max)
@@ -79,7 +94,10 @@ class Run:
         event = placed.event
         moment = Moment(placed.instant.astimezone(self.books.zone), event["type"], event["source"], event["id"], data=event["data"])
         try:
-            if event["type"].startswith("receipt."):
+            if event["type"] in MERGES:
+                account = None
+                self.merge(placed, moment)
+            elif event["type"].startswith("receipt."):
                 account = self.sell(event, moment) if event["type"] == "receipt.sale" else self.come_back(event, moment)
             else:
                 account = self.books.account(self.account_of(event) or "")
@@ -89,6 +107,14 @@ class Run:
         else:
             if account is not None:
                 aftermath(self.books, account, moment, earns=event["type"] in EARNING or event["type"].startswith("activity."))
+
+    def merge(self, placed: Placed, moment: Moment) -> None:
+        """An account is another one's part from now on, or no longer."""
+        for _, name, before, after in (change for change in self.merging if change[0] is placed):
+            if before is not None:
+                part(self.books, self.books.account(before), self.books.account(name), moment)
+            if after is not None:
+                join(self.books, self.books.account(after), self.books.account(name), moment)
 
     def sell(self, event: Event, moment: Moment) -> Account | None:
         self.check_sale(event["data"], moment.day)
@@ -143,9 +169,10 @@ class Run:
             account.published.setdefault(person_of(event, self.history), {})[data["segmentation"]] = data["segments"]
         elif kind == "member.enrolled":
             person = person_of(event, self.history)
+            known = {person, *(self.books.account(person).person)}
             account.enrolments.pop(person, None)
             account.enrolments[person] = data
-            if person not in self.persons_enrolled:
+            if known.isdisjoint(self.persons_enrolled):
                 self.persons_enrolled.add(person)
                 bonus(self.books, account, Moment(moment.at, "enrolled", event["source"], event["id"], person=person))
         else:
@@ -167,7 +194,10 @@ class Run:
         for account in self.books.accounts.values():
             for grant in account.grants:
                 net[account.id, grant.source, grant.origin, grant.line_no, grant.rule] += grant.left
-        accounts = {name: standing(self.books, account) for name, account in sorted(self.books.accounts.items())}
+        groups: dict[str, list[Account]] = defaultdict(list)
+        for name, account in sorted(self.books.accounts.items()):
+            groups[self.books.group_of(name)].append(account)
+        accounts = {name: standing(self.books, group) for name, group in sorted(groups.items())}
         budgets = {r["id"]: r["cap"].get("on_return") for p in self.books.programs for r in p["rules"] if "budget" in r.get("cap", {})}
         granted = dict.fromkeys(budgets, 0)
         for account in self.books.accounts.values():
@@ -177,7 +207,7 @@ class Run:
         return Outcome(
             {name: units for name, units in accounts.items() if units},
             {key: points for key, points in net.items() if points},
-            {name: account.tier for name, account in self.books.accounts.items() if account.tier is not None},
+            {name: account.tier for name, account in self.books.accounts.items() if account.tier is not None and account.into is None},
             granted,
             self.history.duplicates,
             self.waiting,
@@ -185,15 +215,16 @@ class Run:
         )
 
 
-def standing(books: Books, account: Account) -> dict[str, Unit]:
-    """Balance, pending, held and lots of each unit of an account; units with nothing in them are left out."""
-    names = {*account.units, *(grant.unit for grant in account.grants)}
+def standing(books: Books, group: list[Account]) -> dict[str, Unit]:
+    """Balance, pending, held and lots of each unit of accounts that are one; units with nothing in them are left out."""
+    account, grants = group[0], [grant for account in group for grant in account.grants]
+    names = {*account.units, *(grant.unit for grant in grants)}
     units: dict[str, Unit] = {}
     for name in sorted(names):
         day = f"{books.as_of or date.min}"
         unit = {
             "balance": account.units[name].balance(day),
-            "pending": sum(grant.left for grant in account.grants if grant.unit == name and grant.pending_until),
+            "pending": sum(grant.left for grant in grants if grant.unit == name and grant.pending_until),
             "held": sum(there.points for there in account.holds.values() if there.unit == name and there.is_open),
             "lots": [{"expires_on": expiry or None, "points": points} for expiry, points in account.units[name].lots(day).items()],
         }
