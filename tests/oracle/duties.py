@@ -137,5 +137,7 @@ def part(books: Books, account: Account, other: Account, moment: Moment) -> None
     account.brought.pop(other.id)
     other.into = None
     program = in_force(books.programs, moment.day)
+    if "tiers" in program:
+        tiers.start(other, program["tiers"])
     while "tiers" in program and other.tier_last is not None and other.tier_last < min(moment.day, books.as_of or date.min):
         tiers.decide(other, program["tiers"], other.tier_last + DAY)
