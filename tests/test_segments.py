@@ -98,6 +98,15 @@ def test_changes_are_of_members_whose_segments_differ() -> None:
     assert again == ["same", "more", "left"]
 
 
+def test_changes_say_once_that_who_others_were_merged_into_is_in_none() -> None:
+    crowd = Crowd()
+    crowd.add(Person("root", "root", {}, {}, {}, joined=True))
+    crowd.add(Person("said", "said", {}, {}, {"rfm": {"segments": []}}, joined=True))
+    now = Segmented("rfm", "v2", {"root": [], "said": []}, 0)
+    told = {event["data"]["member_id"]: event["data"]["segments"] for event in changes(now, crowd, NOW.date(), NOW, everybody=False)}
+    assert told == {"root": []}
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [

@@ -172,8 +172,9 @@ class Run:
             known = {person, *(self.books.account(person).person)}
             account.enrolments.pop(person, None)
             account.enrolments[person] = data
-            if known.isdisjoint(self.persons_enrolled):
-                self.persons_enrolled.add(person)
+            first = known.isdisjoint(self.persons_enrolled)
+            self.persons_enrolled.add(person)
+            if first:
                 bonus(self.books, account, Moment(moment.at, "enrolled", event["source"], event["id"], person=person))
         else:
             bonus(self.books, account, moment)

@@ -17,13 +17,17 @@ PROFILING = "profiling"
 
 
 class Person(NamedTuple):
-    """A member; `profile` is what its latest enrolment says, `published` its segments, by segmentation (`member.segments_changed`)."""
+    """A member; `profile` is what its latest enrolment says, `published` its segments, by segmentation (`member.segments_changed`).
+
+    joined: whether another member was ever merged into it, and may have brought segments along.
+    """
 
     member_id: str
     account_id: str
     consents: Mapping[str, Any]
     profile: Mapping[str, Any]
     published: Mapping[str, Mapping[str, Any]]
+    joined: bool = False
 
     def agrees(self, purpose: str) -> bool:
         """Whether the member has agreed to a purpose, and not taken it back."""
@@ -41,7 +45,8 @@ async def people(store: RegistryStore, moment: datetime) -> AsyncIterator[Person
             profile = registry.profile_at(member, moment)
             if profile is not None and root_of(member, into) == member:
                 account = registry.account_at(Identity("member", member), moment)
-                yield Person(member, account, registry.consents_of(member), profile, registry.segments_of(member))
+                joined = any(fact.kind == "named" for fact in registry.ties.get(member, ()))
+                yield Person(member, account, registry.consents_of(member), profile, registry.segments_of(member), joined)
 
 
 class Crowd:

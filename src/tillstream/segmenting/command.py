@@ -93,13 +93,17 @@ def profiled(members: Crowd, by_account: dict[str, list[str]], person: Person) -
 
 
 def changes(segmented: Segmented, members: Crowd, as_of: date, moment: datetime, *, everybody: bool) -> Iterator[Event]:
-    """The events by which the members' segments become what was computed; `everybody`: also of members who are in them already."""
+    """The events by which the members' segments become what was computed; `everybody`: also of members who are in them already.
+
+    Of who others were merged into, each segmentation is said once, also that it is none, since theirs would hold otherwise.
+    """
     time = instant_text(moment)
     for some in members.of_account.values():
         for person in some:
             segments = segmented.of_member[person.member_id]
-            before = person.published.get(segmented.name, {}).get("segments", [])
-            if segments != sorted(before) or (everybody and segments):
+            known = person.published.get(segmented.name)
+            before = sorted(known["segments"]) if known is not None else []
+            if segments != before or (everybody and segments) or (person.joined and known is None):
                 yield {
                     "specversion": "1.0",
                     "id": f"{segmented.name}/{person.member_id}/{time}",
