@@ -1,7 +1,7 @@
 """What member events say, one fact an event: the set of a member's facts is all that is known of it, whatever order they came in.
 
     order   instant in microseconds since 1970 (16 digits), a space, the event's natural key (32 digits): sorts as (instant, key)
-    kind    enrolled | identity_added | household | merged | unmerged | consents | erased
+    kind    enrolled | identity_added | household | merged | unmerged | consents | segments | erased
     value   JSON; of identities there are hashes only
 
 A fact is kept with its member (of a merge, with the one that was merged). `index` tells what else must be found by other ways: members by
@@ -25,6 +25,7 @@ from tillstream.schemas.events import (
     IdentityAddedEvent,
     MemberEvent,
     MergedEvent,
+    SegmentsEvent,
     UnmergedEvent,
 )
 
@@ -102,6 +103,9 @@ def fact_of(event: MemberEvent) -> Fact:
         return Fact(order, "household", event.data.household_id)
     if isinstance(event, ConsentEvent):
         return Fact(order, "consents", dict(event.data.consents))
+    if isinstance(event, SegmentsEvent):
+        said = msgspec.to_builtins(event.data)
+        return Fact(order, "segments", {name: said[name] for name in said if name != "member_id"})
     if isinstance(event, ErasedEvent):
         return Fact(order, "erased", None)
     return Fact(order, "merged" if isinstance(event, MergedEvent) else "unmerged", event.data.into)

@@ -133,11 +133,15 @@ class Fold:
         return Sheet(sheet.given, result, sheet.look)
 
     def bonus(self, posting: Posting) -> list[Given]:
-        """An activity, an enrolment or what fell due: what the rules that answer to it give."""
+        """An activity, an enrolment or what fell due: what the rules that answer to it give. To segments none does."""
         judged, day = posting.judged or Judged(), date.fromisoformat(posting.day)
         if posting.kind in {"merge", "takeover"}:
             return self.tied(posting, judged, day)
         self.reach(day)
+        if posting.kind == "segments":
+            self.publish(judged.profile or Profile())
+            self.stands_at(position(posting), day)
+            return []
         first = judged.profile is None or (self.enrol(judged.profile, day_of(posting)) and not judged.again)
         given = self.answers(day, judged) if first else []
         self.gave(day, given, person_of(judged))
@@ -163,12 +167,26 @@ class Fold:
     def enrol(self, profile: Profile, day: int) -> bool:
         """Takes what an enrolment says of a person; whether it is the person's first one with this account."""
         member = self.member
-        if member.profile.enrolled_on is not None and member.profile.person != profile.person:
+        if member.profile != Profile() and member.profile.person != profile.person:
             member.others[member.profile.person] = member.profile
             member.profile = member.others.pop(profile.person, Profile())
         first, member.lent = member.profile.enrolled_on is None, ""
-        member.profile = structs.replace(profile, enrolled_on=day if first else member.profile.enrolled_on)
+        enrolled_on = day if first else member.profile.enrolled_on
+        member.profile = structs.replace(profile, enrolled_on=enrolled_on, published=member.profile.published)
         return first
+
+    def publish(self, profile: Profile) -> None:
+        """Takes the segments published of a person; a household's receipts go on looking at who enrolled last, or was named first."""
+        member = self.member
+        if member.profile == Profile():
+            member.profile = Profile(person=profile.person)
+        own = member.profile.person == profile.person
+        known = member.profile if own else member.others.get(profile.person, Profile(person=profile.person))
+        known = structs.replace(known, published={**known.published, **profile.published})
+        if own:
+            member.profile = known
+        else:
+            member.others[profile.person] = known
 
     def answers(self, day: date, judged: Judged) -> list[Given]:
         """What the rules give that `judged` leaves open."""

@@ -50,7 +50,8 @@ class Handing:
         self.stood = None
         if into:
             self.stood = deeds_of(member)
-            whole = Takeover("", [], "whole", (0, 0), self.stood, member.tier or "", member.window_end, member.profile)
+            profile = structs.replace(member.profile, published=member.all_published())
+            whole = Takeover("", [], "whole", (0, 0), self.stood, member.tier or "", member.window_end, profile)
             self.note(member, place, whole)
 
     def stepped(self, member: Member, place: tuple[str, str]) -> None:

@@ -6,6 +6,8 @@ the account that takes it over, which is moved in place. All are sums, so the or
 
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from tillstream.kernels.tiers import place_of, start
 from tillstream.schemas.member_state import Deeds, Member, Profile, Taken, Takeover
 from tillstream.schemas.programs import Tiers
@@ -68,17 +70,20 @@ def leave(member: Member, alias: str) -> None:
     """What a merged account brought leaves with it; a tier stays, as tiers do, until its window ends."""
     add(member, member.taken.pop(alias).deeds, -1)
     if member.lent == alias:
-        member.profile, member.lent = Profile(), ""
+        member.profile, member.lent = Profile(published=member.profile.published), ""
         borrow(member)
 
 
 def borrow(member: Member) -> None:
-    """As long as nobody enrolled with an account, it has the profile of the first of those merged into it that has one."""
+    """As long as nobody enrolled with an account, it has the profile of the first of those merged into it that has one.
+
+    What was published of its own stays; of theirs, `Member.all_published` sees it.
+    """
     if member.profile.enrolled_on is not None:
         return
     for alias, taken in member.taken.items():
         if taken.profile.enrolled_on is not None:
-            member.profile, member.lent = taken.profile, alias
+            member.profile, member.lent = structs.replace(taken.profile, published=member.profile.published), alias
             return
 
 

@@ -164,7 +164,10 @@ cdef class Looker:
     cdef int close_by_who(self, member, uint64_t* closed) except -1:
         profile = member.profile
         # Mostly nobody has enrolled: then the tier says all, and text is no bytes.
-        key = member.tier if profile is NOBODY else encode((member.tier, profile.kind, profile.segments, profile.attributes))
+        if profile is NOBODY and not member.taken:
+            key = member.tier
+        else:
+            key = encode((member.tier, profile.kind, profile.segments, member.all_published(), profile.attributes))
         cdef PyObject* found = PyDict_GetItem(self.known, key)
         cdef bytes words
         cdef Py_ssize_t w

@@ -242,7 +242,7 @@ class MemberPoster(Poster):
         return self.finish([posting], fold, snapshot, closes=closes)
 
     def fact_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
-        """What an activity, an enrolment or a merge writes to the ledger, applied: what the rules that answer to it give."""
+        """What an activity, an enrolment, segments or a merge write to the ledger, applied: what the rules that answer to it give."""
         fold = self.fold(snapshot, posting.account_id)
         if is_late(posting, fold.member.last):
             return self.late_records(posting, snapshot, closes=True)

@@ -1,4 +1,4 @@
-"""What happens besides receipts, as postings without entries: activities, enrolments, what falls due, corrections.
+"""What happens besides receipts, as postings without entries: activities, enrolments, segments, what falls due, corrections.
 
 An enrolment leaves in the ledger what rules look at, and nothing else of a person.
 """
@@ -15,16 +15,28 @@ from tillstream.kernels.dues import BIRTHDAY, Due
 from tillstream.kernels.fold import MERGED, UNMERGED, midnight
 from tillstream.kernels.keys import digest_of
 from tillstream.kernels.routed import Routed
-from tillstream.schemas.events import ActivityEvent, EnrolledEvent, MergedEvent, TakeoverEvent, UnmergedEvent, free_fields
+from tillstream.schemas.events import (
+    ActivityEvent,
+    EnrolledEvent,
+    MergedEvent,
+    ProfileEvent,
+    SegmentsEvent,
+    TakeoverEvent,
+    UnmergedEvent,
+    free_fields,
+)
 from tillstream.schemas.ledger import Entries, Posting, PostingKind
 from tillstream.schemas.member_state import Judged, Profile, Sheet
-from tillstream.schemas.members import Enrolled
+from tillstream.schemas.members import Enrolled, SegmentsChanged
 from tillstream.schemas.programs import Program
 
 SEGMENTS = "segments"
 """The attribute that holds the names of a member's target groups."""
 
-FactEvent = ActivityEvent | EnrolledEvent | MergedEvent | UnmergedEvent | TakeoverEvent
+PUBLISHED = "segments_changed"
+"""What segments are judged as; no rule answers to it."""
+
+FactEvent = ActivityEvent | ProfileEvent | MergedEvent | UnmergedEvent | TakeoverEvent
 
 CLOCK = "tillstream/clock"
 """The source of what falls due by itself."""
@@ -59,7 +71,7 @@ class Occasions:
         self.terms = profile_terms([program])
 
     def posting(self, routed: Routed) -> Posting:
-        """An activity, an enrolment, a merge, or what follows from one."""
+        """An activity, an enrolment, segments, a merge, or what follows from one."""
         event = routed.event
         if isinstance(event, MergedEvent | UnmergedEvent):
             trigger = MERGED if isinstance(event, MergedEvent) else UNMERGED
@@ -70,13 +82,21 @@ class Occasions:
             local = event.time.astimezone(self.zone)
             answering = self.bonuses.answering(event.type, local, free_fields(routed.raw))
             return self._posting("activity", routed, event, Judged(trigger=event.type, open=answering, quantity=event.data.quantity))
+        if isinstance(event, SegmentsEvent):
+            published = {event.data.segmentation: event.data.segments} if self.terms.segments else {}
+            judged = Judged(trigger=PUBLISHED, profile=Profile(person=self.person(routed, event), published=published))
+            return self._posting("segments", routed, event, judged)
         if not isinstance(event, EnrolledEvent):
             raise TypeError(f"no fact: {type(event).__name__}")
         answering = self.bonuses.answering("enrolled", event.time.astimezone(self.zone), {})
-        person = event.personid or event.data.member_id
-        profile = structs.replace(self.profile(event.data), person="" if person == routed.account_id else person)
+        profile = structs.replace(self.profile(event.data), person=self.person(routed, event))
         judged = Judged(trigger="enrolled", open=answering, profile=profile, again=event.enrolledbefore)
         return self._posting("enrolment", routed, event, judged)
+
+    def person(self, routed: Routed, event: ProfileEvent) -> str:
+        """Whose event it is, where the account is not the person's own."""
+        person = event.personid or event.data.member_id
+        return "" if person == routed.account_id else person
 
     def _posting(self, kind: PostingKind, routed: Routed, event: FactEvent, judged: Judged) -> Posting:
         day = event.time.astimezone(self.zone).date().isoformat()
@@ -114,7 +134,12 @@ class Occasions:
 
 
 def digest_told(event: FactEvent, raw: bytes) -> str:
-    """The digest; of an enrolment, of what stays when its member is erased. Whether the rest contradicts is known to the registry."""
-    if isinstance(event, EnrolledEvent):
-        event = structs.replace(event, data=Enrolled(member_id=event.data.member_id, kind=event.data.kind))
-    return digest_of(event, raw)
+    """The digest; of what is said of a person, of what stays on erasure. Whether the rest contradicts is known to the registry."""
+    return digest_of(structs.replace(event, data=impersonal(event)) if isinstance(event, ProfileEvent) else event, raw)
+
+
+def impersonal(event: ProfileEvent) -> Enrolled | SegmentsChanged:
+    """The data of an event without what it says of a person."""
+    if isinstance(event, SegmentsEvent):
+        return structs.replace(event.data, segments=[])
+    return Enrolled(member_id=event.data.member_id, kind=event.data.kind)

@@ -175,7 +175,7 @@ class Poster:
             return Outcome(routed, "refused", [record_in(snapshot, refused)] if waited else (), problem, waited)
 
     def post_fact(self, routed: Routed, snapshot: Snapshot) -> Outcome:
-        """An activity, an enrolment, a merge, or what follows from one."""
+        """An activity, an enrolment, segments, a merge, or what follows from one."""
         posting = self.occasions.posting(routed)
         try:
             if (known := snapshot.postings.get(routed.key)) is not None:
@@ -185,7 +185,7 @@ class Poster:
             return Outcome(routed, "refused", problem=problem)
 
     def fact_records(self, posting: Posting, snapshot: Snapshot) -> list[bytes]:
-        """What an activity or enrolment writes to the ledger, applied: that it happened."""
+        """What an activity, enrolment or segments write to the ledger, applied: that it happened."""
         return [self.keep(posting, snapshot, closes=True)]
 
     def post_spending(self, routed: Routed, event: SpendingEvent, snapshot: Snapshot) -> Outcome:

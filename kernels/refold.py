@@ -15,7 +15,7 @@ from tillstream.kernels.member_rules import Given
 from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import Member, Sheet
 
-EVENT_KINDS = ("sale", "return", "void", "activity", "enrolment", "merge", "takeover")
+EVENT_KINDS = ("sale", "return", "void", "activity", "enrolment", "segments", "merge", "takeover")
 """Postings of events; what fell due is made anew, corrections follow."""
 
 

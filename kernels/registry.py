@@ -15,11 +15,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
+import msgspec
 from msgspec import structs
 
 from tillstream.kernels.facts import Fact, Noted, erasable, fact_of, index, limit, note, subject_of
 from tillstream.kernels.identities import PROVISIONAL, hash_in
-from tillstream.schemas.events import EnrolledEvent, Malformed, MemberEvent, MergedEvent, TransferEvent
+from tillstream.schemas.events import Malformed, MemberEvent, MergedEvent, ProfileEvent, SegmentsEvent, TransferEvent
+from tillstream.schemas.members import Enrolled
 from tillstream.schemas.receipts import Identity
 
 Facts = dict[str, list[Fact]]
@@ -148,14 +150,30 @@ class Registry:
         said = [fact.value for fact in self.members.get(member, ()) if fact.kind == "enrolled" and fact.order <= until]
         return said[-1] if said else None
 
-    def known_as(self, event: EnrolledEvent) -> EnrolledEvent:
-        """An enrolment with who it is, after the merges up to then, and whether they had enrolled before."""
+    def segments_of(self, member: str) -> dict[str, dict[str, Any]]:
+        """By segmentation what was published of a member last: the data of `member.segments_changed`."""
+        return {fact.value["segmentation"]: fact.value for fact in self.members.get(member, ()) if fact.kind == "segments"}
+
+    def known_as(self, event: ProfileEvent) -> ProfileEvent:
+        """The event with who it is, after the merges up to then; an enrolment also with whether they had enrolled before."""
         order = fact_of(event).order
         into = self.merges(order).into
         person = root_of(event.data.member_id, into)
+        if isinstance(event, SegmentsEvent):
+            return structs.replace(event, personid=person)
         names = [person, *(name for name in into if root_of(name, into) == person)]
         before = any(fact.kind == "enrolled" and fact.order < order for name in names for fact in self.members.get(name, ()))
         return structs.replace(event, personid=person, enrolledbefore=before)
+
+    def told(self, event: ProfileEvent) -> ProfileEvent:
+        """An event as `transactions` carries it, without what it says of a person, with that again, as far as it is still known."""
+        event = self.known_as(event)
+        if isinstance(event, SegmentsEvent):
+            order = fact_of(event).order
+            said = [fact.value["segments"] for fact in self.members.get(event.data.member_id, ()) if fact.order == order]
+            return structs.replace(event, data=structs.replace(event.data, segments=said[0])) if said else event
+        profile = self.profile_at(event.data.member_id, event.time)
+        return event if profile is None else structs.replace(event, data=msgspec.convert({**profile, "identities": []}, Enrolled))
 
     def consents_of(self, member: str) -> dict[str, Any]:
         """By purpose whether it is agreed to: the latest enrolment's, and what was changed since."""

@@ -89,7 +89,7 @@ def _used(member: Member, rule_id: str, span: Span) -> bool:
 def _conditions(terms: MemberTerms) -> list[tuple[str, Condition]]:
     made: dict[str, Callable[[Any], Condition]] = {
         "tier": lambda wanted: lambda member, moment: member.tier in wanted,
-        "segment": lambda wanted: lambda member, moment: not set(wanted).isdisjoint(member.profile.segments),
+        "segment": lambda wanted: lambda member, moment: not set(wanted).isdisjoint(member.all_segments()),
         "kind": lambda wanted: lambda member, moment: member.profile.kind in wanted,
         "attributes": _attributes,
     }

@@ -31,7 +31,8 @@ def in_words(name: str, terms: MemberTerms, member: Member, moment: Moment) -> U
     if name == "tier":
         return Unmet(path, either(terms.tier or []), f"the member is {member.tier}" if member.tier else "the member has no tier")
     if name == "segment":
-        found = f"the member is of {' and '.join(profile.segments)}" if profile.segments else "the member is of none"
+        there = member.all_segments()
+        found = f"the member is of {' and '.join(there)}" if there else "the member is of none"
         return Unmet(path, either(terms.segment or []), found)
     if name == "kind":
         return Unmet(path, either(terms.kind or []), f"the member is a {profile.kind}")

@@ -21,6 +21,7 @@ from tillstream.schemas.members import (
     HouseholdChanged,
     IdentityAdded,
     Merged,
+    SegmentsChanged,
     Tick,
     Unmerged,
 )
@@ -97,6 +98,13 @@ class ConsentEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.co
     data: ConsentChanged
 
 
+class SegmentsEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.segments_changed"):
+    """`personid` as in `EnrolledEvent`."""
+
+    personid: str | None = None
+    data: SegmentsChanged
+
+
 class ErasedEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="member.erased"):
     data: Erased
 
@@ -141,7 +149,10 @@ class TickEvent(Envelope, frozen=True, kw_only=True, gc=False, tag="clock.tick")
 
 
 ReceiptEvent = SaleEvent | ReturnEvent | VoidEvent
-MemberEvent = EnrolledEvent | IdentityAddedEvent | MergedEvent | UnmergedEvent | HouseholdEvent | ConsentEvent | ErasedEvent
+ProfileEvent = EnrolledEvent | SegmentsEvent
+"""Member events that say something which rules look at: they go on to the member's account."""
+
+MemberEvent = ProfileEvent | IdentityAddedEvent | MergedEvent | UnmergedEvent | HouseholdEvent | ConsentEvent | ErasedEvent
 SpendingEvent = HoldEvent | ReleaseEvent | RedeemEvent | AdjustEvent | TransferEvent | TransferredEvent
 TypedEvent = ReceiptEvent | MemberEvent | SpendingEvent | TakeoverEvent | TickEvent
 """Events whose `type` is one of a fixed set; `ActivityEvent` has a type of its own making."""
@@ -163,7 +174,7 @@ class ActivityEvent(Struct, frozen=True, kw_only=True, gc=False):
 
 Event = TypedEvent | ActivityEvent
 MergeEvent = MergedEvent | UnmergedEvent
-AccountEvent = ReceiptEvent | SpendingEvent | ActivityEvent | EnrolledEvent | MergeEvent | TakeoverEvent
+AccountEvent = ReceiptEvent | SpendingEvent | ActivityEvent | ProfileEvent | MergeEvent | TakeoverEvent
 """Events that may change what an account holds, or what its member is."""
 
 
@@ -233,7 +244,7 @@ def decode_from_outside(raw: bytes) -> Event:
     own = {
         "accountid": event.accountid is not UNSET,
         "recalled": event.recalled is not None,
-        "personid": isinstance(event, EnrolledEvent) and event.personid is not None,
+        "personid": isinstance(event, ProfileEvent) and event.personid is not None,
         "enrolledbefore": isinstance(event, EnrolledEvent) and event.enrolledbefore,
         "toaccountid": isinstance(event, TransferEvent) and event.toaccountid is not UNSET,
     }

@@ -19,7 +19,7 @@ EntryKind = Literal[
 
 PostingKind = Literal[
     "sale", "return", "void", "tick", "activity", "enrolment", "hold", "release", "redemption", "adjustment", "transfer", "due",
-    "correction", "merge", "takeover",
+    "correction", "segments", "merge", "takeover",
 ]  # fmt: skip
 """What the source event was; `due` fell due by itself, a correction is what a late event changes of what an earlier posting
 gave. A merge, or unmerge, stands with the account that is merged, a takeover with the one that takes over what it did."""

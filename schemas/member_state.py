@@ -17,7 +17,8 @@ WHOLE = -1
 class Profile(Struct, frozen=True, omit_defaults=True):
     """What an enrolment says that rules look at, and nothing else; `birthday` is MM-DD, `enrolled_on` the local date.
 
-    person: the member id, where the account is not the person's own: that of a household.
+    person: the member id, where the account is not the person's own: that of a household. published: the segments that
+    `member.segments_changed` said last, by segmentation.
     """
 
     kind: str = "consumer"
@@ -26,6 +27,7 @@ class Profile(Struct, frozen=True, omit_defaults=True):
     birthday: str | None = None
     enrolled_on: int | None = None
     person: str = ""
+    published: dict[str, list[str]] = {}
 
 
 class Deeds(Struct, frozen=True, omit_defaults=True):
@@ -54,7 +56,7 @@ class Member(Struct, omit_defaults=True):
     a person (`enrolled`, `birthday`), by member id, where the account is not the person's own.
     into: the account that this one is merged into, "" for none: then nothing falls due here, and what happens here counts there as well.
     taken: by account what is merged into this one and is in `counts`, `given` and `used`, the first merge first; lent: the account whose
-    profile this one has from there, "" where it is its own.
+    profile this one has from there, but for what was published, "" where it is its own.
     dues_until: the date of what fell due by itself last; next_due: the next such date, as things stand, 0 for none.
     """
 
@@ -72,6 +74,18 @@ class Member(Struct, omit_defaults=True):
     into: str = ""
     taken: dict[str, Taken] = {}
     lent: str = ""
+
+    def all_published(self) -> dict[str, list[str]]:
+        """The segments published of the person, by segmentation: the account's own, or of the first one merged into it that has some."""
+        found = dict(self.profile.published)
+        for taken in self.taken.values():
+            found = taken.profile.published | found
+        return found
+
+    def all_segments(self) -> list[str]:
+        """The segments that the person is in, each once, those of the enrolment first."""
+        published = [name for _, names in sorted(self.all_published().items()) for name in names]
+        return list(dict.fromkeys([*self.profile.segments, *published]))
 
 
 class Takeover(Struct, frozen=True, omit_defaults=True):
@@ -96,8 +110,9 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     """What an event is to the rules, whatever its member's state: enough to judge it again under another one.
 
     Of a sale: `receipt_bits` and `line_bits` as the award kernel takes them, and the `tender` of points. Of anything else: `trigger`, and
-    `open`, the rules that its moment and its own fields leave open, `quantity`, and an enrolment's `profile`; `person`: whose birthday it
-    is, as in `Profile`; `again`: the person had enrolled before, with whatever account. All in the program version of the posting.
+    `open`, the rules that its moment and its own fields leave open, `quantity`, and the `profile` of an enrolment, or of segments that were
+    published; `person`: whose birthday it is, as in `Profile`; `again`: the person had enrolled before, with whatever account. All in the
+    program version of the posting.
     Of a merge or unmerge, which `trigger` tells apart: `into`. Of what an account takes over by one: `takeover`.
     """
 

@@ -1,12 +1,15 @@
-"""Who takes part: enrolments, identities, merges, households, consents, erasure (DESIGN.md §4). They happen at the envelope's `time`."""
+"""Who takes part: enrolments, identities, merges, households, consents, segments, erasure (DESIGN.md §4), at the envelope's `time`."""
 
 from datetime import date
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from tillstream.schemas.fields import Identifier
 from tillstream.schemas.receipts import Identity
+
+SEGMENTS_MAX = 64
+"""Segments of one segmentation that a member may be in: they stand in the ledger with every change, and a rule asks for a few."""
 
 
 class Enrolled(Struct, frozen=True, kw_only=True):
@@ -54,6 +57,20 @@ class ConsentChanged(Struct, frozen=True, kw_only=True):
 
     member_id: Identifier
     consents: dict[str, bool]
+
+
+class SegmentsChanged(Struct, frozen=True, kw_only=True):
+    """The data of `member.segments_changed`: of one segmentation the member is in these segments from then on, and in no others.
+
+    They stand beside `attributes.segments` of enrolments, and beside those of other segmentations. `version` names the rule by which they
+    were computed, `as_of` the date up to which it looked.
+    """
+
+    member_id: Identifier
+    segmentation: Identifier
+    segments: Annotated[list[Identifier], Meta(max_length=SEGMENTS_MAX)]
+    version: Identifier
+    as_of: date
 
 
 class Erased(Struct, frozen=True, kw_only=True):

@@ -8,7 +8,7 @@ Delivery: at least once; the idempotency key is the natural key of the event tha
 the indexes, again where it was known: so a crash in between is mended by the repeat. The registry is a view of the topic `members`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, get_args
@@ -26,6 +26,9 @@ STATUSES: tuple[Noted, ...] = get_args(Noted)
 
 TAGS_MAX = 50_000
 """Members whose tag is remembered: some megabytes."""
+
+MEMBERS_PER_CALL = 2_000
+"""Members that are read, and whose ties are asked for, at a time: some megabytes."""
 
 KEYS = ("{m7}:members", "{m7}:ties", "{i7}:identities")
 """As the documents call them."""
@@ -85,13 +88,25 @@ class RegistryStore:
             if value is not None
         }
 
+    async def all_members(self) -> AsyncIterator[Facts]:
+        """The facts of all members, some at a time, each in order; one that enrols meanwhile may be left out."""
+        for slot in range(SLOTS):
+            some: Facts = {}
+            async for member, value in self.client.hscan_iter(f"{{m{slot}}}:members", count=MEMBERS_PER_CALL):
+                some[member.decode()] = sorted(map(fact_in, value.decode().split("\n")))
+                if len(some) >= MEMBERS_PER_CALL:
+                    yield some
+                    some = {}
+            if some:
+                yield some
+
     async def of_identities(self, identities: Iterable[Identity]) -> Registry:
         """What it takes to tell the accounts of some sealed identities, at any instant: two round trips, and one per further merge."""
         wanted = list(dict.fromkeys(identities))
         registry = Registry()
         registry.identities = await self.facts("identities", (hash_in(item) for item in wanted if item.scheme != "member"))
         members = [item.value for item in wanted if item.scheme == "member"]
-        await self._load_ties(registry, [*members, *linked(registry.identities)], MERGES)
+        await self.load_ties(registry, [*members, *linked(registry.identities)], MERGES)
         return registry
 
     async def of_accounts(self, accounts: Iterable[str]) -> Registry:
@@ -99,13 +114,13 @@ class RegistryStore:
         names = list(dict.fromkeys(accounts))
         registry = Registry()
         own = await self.facts("identities", (digest for name in names if (digest := provisional_digest(name)) is not None))
-        await self._load_ties(registry, [*names, *linked(own)], (*MERGES, "named"))
+        await self.load_ties(registry, [*names, *linked(own)], (*MERGES, "named"))
         registry.members = await self.facts("members", {*names, *linked(own), *registry.ties})
         entries = [entry for member, facts in registry.members.items() for fact in facts for entry in index(member, fact)]
         registry.identities = own | await self.facts("identities", (entry.subject for entry in entries if entry.name == "identities"))
         return registry
 
-    async def _load_ties(self, registry: Registry, members: Iterable[str], follow: Sequence[str]) -> None:
+    async def load_ties(self, registry: Registry, members: Iterable[str], follow: Sequence[str]) -> None:
         """Loads the ties of members, and of those that these lead to by the kinds in `follow`, and so on."""
         wanted, seen = set(members), set[str]()
         while wanted:

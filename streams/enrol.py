@@ -5,10 +5,10 @@ A batch goes through these steps, in this order:
 (1) decode; what is no member event becomes a dead letter;
 (2) note what the events say, by member and in the indexes (sinks/registry.py), and have the next tick look at the accounts concerned, which
     may be one group now, or no more (groups.py);
-(3) append: enrolments and merges, to their accounts; to provisional accounts, that they are taken over; dead letters for what contradicts
-    an earlier event, and for merges that close a cycle; and of each member that an event was about one record with all that is known of it,
-    which takes the place of the events themselves once the broker compacts the topic (schemas/registrations.py);
-(4) reply to the gateways that asked (replies.py); to an enrolment its account replies, which knows what it gave;
+(3) append: enrolments, segments and merges, to their accounts; to provisional accounts, that they are taken over; dead letters for what
+    contradicts an earlier event, and for merges that close a cycle; and of each member that an event was about one record with all that is
+    known of it, which takes the place of the events themselves once the broker compacts the topic (schemas/registrations.py);
+(4) reply to the gateways that asked (replies.py); to enrolments and segments their account replies, which knows what it gave;
 (5) acknowledge.
 
 Delivery: at least once; the idempotency key is the event's natural key.
@@ -24,10 +24,11 @@ from confluent_kafka import Message
 from tillstream.kernels.facts import EPOCH, INSTANT_DIGITS, Fact, Noted, fact_in, fact_of, subject_of
 from tillstream.kernels.identities import PROVISIONAL, Seal
 from tillstream.kernels.keys import key_of
+from tillstream.kernels.occasions import impersonal
 from tillstream.kernels.registry import circular_merge
 from tillstream.kernels.sealing import seal_event
-from tillstream.schemas.events import EnrolledEvent, Malformed, MemberEvent, MergedEvent, MergeEvent, decode
-from tillstream.schemas.members import Enrolled, Merged
+from tillstream.schemas.events import Malformed, MemberEvent, MergedEvent, MergeEvent, ProfileEvent, decode
+from tillstream.schemas.members import Merged
 from tillstream.schemas.receipts import Identity
 from tillstream.schemas.registrations import Known, decode_known, encode_known
 from tillstream.schemas.replies import Reply, refused
@@ -109,8 +110,8 @@ class Enrol:
         return [(event, message) for event, order, message in merges if order in refused]
 
     async def enrolments(self, events: Sequence[tuple[Said, Message]]) -> list[Record]:
-        """Enrolments on their way to the accounts of their members."""
-        enrolled = [(item.event, message) for item, message in events if isinstance(item.event, EnrolledEvent)]
+        """Enrolments and segments on their way to the accounts of their members."""
+        enrolled = [(item.event, message) for item, message in events if isinstance(item.event, ProfileEvent)]
         registry = await self.directory.registry.of_identities(Identity("member", event.data.member_id) for event, _ in enrolled)
         accounts = [registry.account_at(Identity("member", event.data.member_id), event.time) for event, _ in enrolled]
         return [
@@ -156,7 +157,7 @@ def said_in(raw: bytes, seal: Seal) -> Said:
 
 
 def replies_to(events: Sequence[tuple[Said, Message, Noted]], circular: Sequence[MergedEvent]) -> Iterator[Reply]:
-    """What became of the events that asked, but for enrolments that go on to their accounts."""
+    """What became of the events that asked, but for those that go on to their accounts."""
     for item, _, status in events:
         event = item.event
         if event is None or event.replyto is None:
@@ -168,13 +169,13 @@ def replies_to(events: Sequence[tuple[Said, Message, Noted]], circular: Sequence
         elif status == "forgotten":
             problem = Malformed("erased", "$.time", "the member was erased after this; nothing of it is kept")
             yield refused(event.replyto, key_of(event), problem)
-        elif not isinstance(event, EnrolledEvent):
+        elif not isinstance(event, ProfileEvent):
             yield Reply(event.replyto, "duplicate" if status == "same" else "accepted", key_of(event))
 
 
-def announced(event: EnrolledEvent) -> bytes:
-    """An enrolment as an account is told of it: that it happened. What it says of a person stays where an erasure finds it."""
-    return _encode(msgspec.structs.replace(event, data=Enrolled(member_id=event.data.member_id, kind=event.data.kind)))
+def announced(event: ProfileEvent) -> bytes:
+    """An event as an account is told of it: that it happened. What it says of a person stays where an erasure finds it."""
+    return _encode(msgspec.structs.replace(event, data=impersonal(event)))
 
 
 def merges(events: Iterable[tuple[Said, Message]], circular: Sequence[MergedEvent]) -> Iterator[Record]:

@@ -8,16 +8,13 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
-import msgspec
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
-from msgspec import structs
 
 from tillstream.kernels.holdings import Units
 from tillstream.kernels.identities import PROVISIONAL
 from tillstream.kernels.routed import AnyRouted, Routed
 from tillstream.kernels.snapshot import Snapshot
-from tillstream.schemas.events import EnrolledEvent
-from tillstream.schemas.members import Enrolled
+from tillstream.schemas.events import ProfileEvent
 from tillstream.sinks.registry import RegistryStore, linked
 from tillstream.sinks.reviews import ReviewStore
 from tillstream.sinks.state import StateStore
@@ -58,15 +55,12 @@ class Groups:
             await self.reviews.note(places)
 
     async def told(self, batch: Sequence[AnyRouted]) -> Sequence[AnyRouted]:
-        """The batch, its enrolments with what the member said then: on `transactions` they carry nothing that erasing could not reach."""
-        enrolled = [routed for routed in batch if isinstance(routed, Routed) and isinstance(routed.event, EnrolledEvent)]
-        if enrolled:
-            registry = await self.registry.of_accounts(routed.event.data.member_id for routed in enrolled)  # type: ignore[union-attr]
-            for routed in enrolled:
-                event = registry.known_as(routed.event)  # type: ignore[arg-type]
-                if (said := registry.profile_at(event.data.member_id, event.time)) is not None:
-                    event = structs.replace(event, data=msgspec.convert({**said, "identities": []}, Enrolled))
-                routed.event = event
+        """The batch, what it says of persons as they said it then: on `transactions` there is nothing that erasing could not reach."""
+        said = [routed for routed in batch if isinstance(routed, Routed) and isinstance(routed.event, ProfileEvent)]
+        if said:
+            registry = await self.registry.of_accounts(routed.event.data.member_id for routed in said)  # type: ignore[union-attr]
+            for routed in said:
+                routed.event = registry.told(routed.event)  # type: ignore[arg-type]
         return batch
 
     async def units(self, accounts: Iterable[str]) -> dict[str, Units]:

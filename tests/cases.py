@@ -5,6 +5,7 @@ One event a line; times are local in Warsaw unless they carry an offset, a date 
     sale S1 m1 2026-03-07T17:42 cheese 15.99, bread x2 9.40 | points 5.00 500 hold=h1
     return R1 S1 2026-03-08 1 8.00, 2 x1 4.70          void S1 2026-03-08          tick 2027-04-01
     enrol m1 2026-01-01 card:123 birth=1990-03-10 kind=retailer household=h1 segments=families city=Gdynia
+    segments m1 2026-02-01 rfm rfm-active rfm-regular
     identity m1 2026-02-01 card:456                    activity review m1 2026-03-01 x3 stars=5
     hold H1 m1 2026-03-01 100 until=2026-03-05         release H1 m1 2026-03-02     redeem D1 m1 2026-03-01 100 hold=H1
     adjust A1 m1 2026-03-01 -30 until=2026-12-31       transfer T1 m1 m2 2026-03-01 50
@@ -202,6 +203,11 @@ def merge(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
     return instant(when), {"from": from_, "into": into}
 
 
+def segments(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
+    member, when, segmentation, *names = words
+    return instant(when), {"member_id": member, "segmentation": segmentation, "segments": names, "version": "v1", "as_of": when[:10]}
+
+
 def activity(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
     free = {key: typed(value) for key, value in options.items() if key not in OWN_WORDS}
     return instant(words[2]), {"member": identity(words[1]), "quantity": milli(words[3:], "1") // 1000} | free
@@ -234,10 +240,11 @@ def transfer(words: list[str], options: dict[str, str]) -> tuple[str, Event]:
 READERS: dict[str, Callable[[list[str], dict[str, str]], tuple[str, Event]]] = {
     "sale": sale, "return": come_back, "void": void, "tick": tick, "enrol": enrol, "identity": added, "activity": activity, "hold": hold,
     "release": release, "redeem": redeem, "adjust": adjust, "transfer": transfer, "merge": merge, "unmerge": merge, "household": household,
+    "segments": segments,
 }  # fmt: skip
 TYPES = {
     "sale": "receipt.sale", "return": "receipt.return", "void": "receipt.void", "tick": "clock.tick", "enrol": "member.enrolled",
     "identity": "member.identity_added", "hold": "points.hold", "release": "points.release", "redeem": "points.redeem",
     "adjust": "points.adjust", "transfer": "points.transfer", "merge": "member.merged", "unmerge": "member.unmerged",
-    "household": "member.household_changed",
+    "household": "member.household_changed", "segments": "member.segments_changed",
 }  # fmt: skip

@@ -60,10 +60,13 @@ def _data(kind: str) -> st.SearchStrategy[dict[str, Any]]:
         own["household_id"] = st.sampled_from([None, "h1", "h2"])
     elif kind == "consent_changed":
         own["consents"] = st.dictionaries(st.sampled_from(["marketing", "profiling"]), st.booleans(), max_size=2)
+    elif kind == "segments_changed":
+        own |= {"segmentation": st.just("rfm"), "segments": st.sampled_from([[], ["new"], ["lost"]]), "version": st.just("v1")}
+        own["as_of"] = st.just("2026-03-01")
     return st.fixed_dictionaries(own)
 
 
-KINDS = ("enrolled", "identity_added", "merged", "unmerged", "household_changed", "consent_changed", "erased")
+KINDS = ("enrolled", "identity_added", "merged", "unmerged", "household_changed", "consent_changed", "segments_changed", "erased")
 
 
 @st.composite

@@ -38,9 +38,9 @@ class HistoryMaker:
 
     def make(self, events_n: int) -> list[Event]:
         seconds = sorted(self.random.sample(range(DAYS * 86_400), events_n))
-        acts = [self.sell, self.come_back, self.void, self.act, self.enrol, self.spend, self.tick]
+        acts = [self.sell, self.come_back, self.void, self.act, self.enrol, self.segment, self.spend, self.tick]
         for number, second in enumerate(seconds):
-            act = self.enrol if number < 3 else self.random.choices(acts, [50, 20, 3, 6, 3, 12, 4])[0]
+            act = self.enrol if number < 3 else self.random.choices(acts, [50, 20, 3, 6, 3, 3, 12, 4])[0]
             act(number, FIRST + timedelta(seconds=second))
         repeats = [event for event in self.events if event["type"] == "receipt.sale" or event["type"].startswith("activity.")]
         self.events += self.random.sample(repeats, min(len(repeats), events_n // 20))
@@ -132,6 +132,12 @@ class HistoryMaker:
         if member == "m3":
             data["identities"] = [CARD]
         self.add("member.enrolled", number, at, data)
+
+    def segment(self, number: int, at: datetime) -> None:
+        random = self.random
+        segments = random.sample(["families", "seniors", "vip"], random.randint(0, 2))
+        said = {"segmentation": random.choice(["rfm", "taste"]), "segments": segments, "version": "v1", "as_of": f"{at.date()}"}
+        self.add("member.segments_changed", number, at, {"member_id": random.choice(MEMBERS), **said})
 
     def spend(self, number: int, at: datetime) -> None:
         random, member = self.random, self.random.choice(MEMBERS)

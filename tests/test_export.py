@@ -39,9 +39,9 @@ def as_json(value: Any) -> Any:
 def test_every_event_record_and_the_program_have_a_schema() -> None:
     assert set(SCHEMAS) == {
         "receipt.sale", "receipt.return", "receipt.void", "member.enrolled", "member.identity_added", "member.merged", "member.unmerged",
-        "member.household_changed", "member.consent_changed", "member.erased", "points.hold", "points.release", "points.redeem",
-        "points.adjust", "points.transfer", "points.transferred", "account.takeover", "activity", "clock.tick", *LEDGER,
-            "deadletter.refused",
+        "member.household_changed", "member.consent_changed", "member.segments_changed", "member.erased", "points.hold", "points.release",
+        "points.redeem", "points.adjust", "points.transfer", "points.transferred", "account.takeover", "activity", "clock.tick", *LEDGER,
+        "deadletter.refused",
         "program.published", "key.created", "key.revoked", "audit.action", "program", "web.page_view", "web.view_item",
         "web.view_item_list", "web.search", "web.add_to_cart", "web.remove_from_cart", "web.begin_checkout", "web.purchase",
         "voucher.issued", "voucher.reserved", "voucher.redeemed", "voucher.released", "voucher.revoked",

@@ -5,12 +5,15 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from tests.member_events import CARDS, MEMBERS, SEAL, Event, card, histories, merged, said, sealed
 from tillstream.kernels.facts import erasable, fact_in, fact_of, subject_of
 from tillstream.kernels.holdings import NEVER, Holding, settle, sum_of
 from tillstream.kernels.identities import Seal
+from tillstream.kernels.occasions import impersonal
 from tillstream.kernels.registry import Registry
+from tillstream.schemas.events import SegmentsEvent
 from tillstream.schemas.receipts import Identity
 
 DAYS = range(11)
@@ -38,6 +41,7 @@ def shown(registry: Registry) -> dict[str, Any]:
     return {
         "accounts": [registry.account_at(item, at(day)) for item in identities for day in DAYS],
         "groups": registry.groups(),
+        "segments": [registry.segments_of(name) for name in MEMBERS],
         "refused": registry.merges().refused,
         "consents": [registry.consents_of(name) for name in MEMBERS],
         "profiles": [registry.profile_at(name, at(day)) for name in MEMBERS for day in DAYS],
@@ -163,6 +167,34 @@ def test_consents_are_those_of_the_latest_enrolment_and_what_changed_since() -> 
     assert registry_of(events).consents_of("a") == {"marketing": False, "profiling": True}
     again = said("3", "enrolled", 4, member_id="a", consents={"personalised": True})
     assert registry_of([again, *events]).consents_of("a") == {"personalised": True}
+
+
+def segments_said(name: str, day: int, *segments: str, segmentation: str = "rfm") -> Event:
+    more = {"segmentation": segmentation, "segments": list(segments), "version": "v1", "as_of": "2026-03-01"}
+    return said(name, "segments_changed", day, member_id="a", **more)
+
+
+def test_segments_change_neither_consents_nor_the_profile() -> None:
+    events = [
+        said("1", "enrolled", 2, member_id="a", attributes={"city": "Oslo"}, consents={"profiling": True}),
+        said("2", "consent_changed", 3, member_id="a", consents={"profiling": False}),
+    ]
+    before = registry_of(events)
+    after = registry_of([segments_said("3", 4, "new"), segments_said("4", 5), segments_said("5", 4, "fish", segmentation="taste"), *events])
+    assert after.consents_of("a") == before.consents_of("a") == {"profiling": False}
+    assert after.profile_at("a", at(9)) == before.profile_at("a", at(9))
+    assert {name: value["segments"] for name, value in after.segments_of("a").items()} == {"rfm": [], "taste": ["fish"]}
+
+
+def test_segments_are_told_again_until_the_member_is_erased() -> None:
+    event = sealed(segments_said("1", 4, "new"))
+    assert isinstance(event, SegmentsEvent)
+    announced = structs.replace(event, data=impersonal(event))
+    registry = registry_of([said("0", "enrolled", 2, member_id="a"), segments_said("1", 4, "new"), merged(3, "a", "b")])
+    assert registry.told(announced) == structs.replace(event, personid="b")
+    registry.take(sealed(said("2", "erased", 5, member_id="a")))
+    assert registry.told(announced) == structs.replace(announced, personid="b")
+    assert registry.segments_of("a") == {}
 
 
 SUMS = st.dictionaries(st.sampled_from(["2026-03-05", "2026-03-09", NEVER]), st.integers(0, 50), max_size=3)

@@ -11,6 +11,7 @@ import click
 from msgspec import to_builtins
 
 from tillstream import __version__
+from tillstream.cli_audience import audience, segments
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
 from tillstream.cli_offers import offers
@@ -43,6 +44,8 @@ main.add_command(audit)
 main.add_command(vouchers)
 main.add_command(offers)
 main.add_command(webhooks)
+main.add_command(audience)
+main.add_command(segments)
 
 
 @main.command(epilog="Example: tillstream simulate --program club.toml --ledger out.jsonl --json events.jsonl")

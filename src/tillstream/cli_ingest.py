@@ -11,11 +11,13 @@ from tillstream.errors import MappingError, UsageError
 
 
 class RunByDefault(click.Group):
-    """A group whose command `run` needs no name: `ingest --source S FILE`."""
+    """A group whose command `default` needs no name: `ingest --source S FILE`."""
+
+    default = "run"
 
     def parse_args(self, context: Context, args: list[str]) -> list[str]:
         if args and args[0] not in {*self.commands, *context.help_option_names}:
-            args = ["run", *args]
+            args = [self.default, *args]
         return super().parse_args(context, args)
 
 

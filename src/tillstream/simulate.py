@@ -23,11 +23,11 @@ from tillstream.midnights import Midnights
 from tillstream.schemas.events import (
     ROUTED_BYTES_MAX,
     AccountEvent,
-    EnrolledEvent,
     Malformed,
     MemberEvent,
     MergedEvent,
     MergeEvent,
+    ProfileEvent,
     ReturnEvent,
     SaleEvent,
     SpendingEvent,
@@ -51,7 +51,7 @@ BATCH_ROWS = 5_000
 
 Routable = AccountEvent | TickEvent
 
-TOLD = EnrolledEvent | MergeEvent
+TOLD = ProfileEvent | MergeEvent
 """Member events that accounts are told of."""
 
 
@@ -144,7 +144,7 @@ class Simulation:
             self.post(following, ours=True)
 
     def enrol(self, events: Iterable[tuple[int, bytes, MemberEvent]]) -> list[tuple[int, bytes, Routable]]:
-        """Who is who, and by that which accounts together are what a member has; the enrolments and merges that accounts are told of."""
+        """Who is who, and by that which accounts together are what a member has; the events that their accounts are told of."""
         accepted: list[tuple[int, bytes, MemberEvent]] = []
         for index, raw, event in events:
             digest = digest_of(event)
@@ -175,9 +175,9 @@ class Simulation:
         if isinstance(event, TransferEvent):
             giver, receiver = self.registry.transfer_of(event)
             return Routed(msgspec.structs.replace(event, toaccountid=receiver), giver, index, raw)
-        if isinstance(event, EnrolledEvent):
+        if isinstance(event, ProfileEvent):
             event = self.registry.known_as(event)
-        member = Identity("member", event.data.member_id) if isinstance(event, EnrolledEvent) else event.data.member
+        member = Identity("member", event.data.member_id) if isinstance(event, ProfileEvent) else event.data.member
         account = None if member is None else self.registry.account_at(member, occurred(event))
         return Routed(event, account, index, raw)
 

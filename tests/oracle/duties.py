@@ -124,6 +124,7 @@ def join(books: Books, account: Account, other: Account, moment: Moment) -> None
     elif not account.tier:
         account.tier, account.tier_last = other.tier, other.tier_last
     account.joined.append(other)
+    account.brought[other.id] = other.all_published(other.id)
     other.into = account
     while account.into is not None:
         account = account.into
@@ -133,7 +134,10 @@ def join(books: Books, account: Account, other: Account, moment: Moment) -> None
 def part(books: Books, account: Account, other: Account, moment: Moment) -> None:
     """`other` is its own account again; the windows of its tier that ended meanwhile are decided now."""
     account.joined.remove(other)
+    account.brought.pop(other.id)
     other.into = None
     program = in_force(books.programs, moment.day)
+    if "tiers" in program:
+        tiers.start(other, program["tiers"])
     while "tiers" in program and other.tier_last is not None and other.tier_last < min(moment.day, books.as_of or date.min):
         tiers.decide(other, program["tiers"], other.tier_last + DAY)

@@ -96,7 +96,8 @@ class Hold:
 
 @dataclass
 class Account:
-    """One account; `enrolments` has what each person said last, the latest person last.
+    """One account; `enrolments` has what each person said last, the latest person last; `published` each person's segments, by
+    segmentation, `brought` those of what is merged into it, as they were then.
 
     `tier` is None until a program with tiers looked at it, `tier_last` the last day of the running window. `joined` are the accounts that
     are merged into it now, the first one first, `into` the one that it is merged into: while it is, rules look there at both.
@@ -108,6 +109,8 @@ class Account:
     holds: dict[str, Hold] = field(default_factory=dict)
     holds_ended: set[str] = field(default_factory=set)
     enrolments: dict[str, Event] = field(default_factory=dict)
+    published: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+    brought: dict[str, dict[str, list[str]]] = field(default_factory=dict)
     units: dict[str, Holding] = field(default_factory=lambda: defaultdict(Holding))
     tier: str | None = None
     tier_last: date | None = None
@@ -135,6 +138,13 @@ class Account:
             return self.enrolments
         told = next((other.said for other in self.joined if other.said), {})
         return {self.id: told[list(told)[-1]]} if told else {}
+
+    def all_published(self, person: str) -> dict[str, list[str]]:
+        """Of each segmentation what was said of the person itself, or else of the first one merged into it of whom something was said."""
+        found = self.published.get(person, {})
+        for brought in self.brought.values():
+            found = brought | found
+        return found
 
     def credit(self, unit: str, expires_on: str, points: int) -> None:
         self.units[unit].credits[expires_on] += points

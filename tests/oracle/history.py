@@ -113,7 +113,7 @@ def identities(history: History) -> AccountOf:
             known[identity["scheme"], identity["value"]] = data["member_id"]
 
     def member_of(event: Event) -> str | None:
-        if event["type"] == "member.enrolled":
+        if event["type"] in {"member.enrolled", "member.segments_changed"}:
             return str(event["data"]["member_id"])
         identity = event["data"].get("member")
         if identity is None:

@@ -10,12 +10,14 @@ from tests.reference import eligible
 
 
 def member_terms_hold(terms: dict[str, Any], account: Account, moment: Moment) -> bool:
-    enrolled = account.said[moment.person or list(account.said)[-1]] if account.said else {}
+    person = moment.person or next(iter([*reversed(account.said), *account.published]), "")
+    enrolled = account.said.get(person, {})
     attributes = enrolled.get("attributes", {})
+    segments = [*attributes.get("segments", []), *(name for names in account.all_published(person).values() for name in names)]
     checks: dict[str, Callable[[Any], bool]] = {
         "tier": lambda want: moment.tier in want,
         "kind": lambda want: enrolled.get("kind", "consumer") in want,
-        "segment": lambda want: any(segment in want for segment in attributes.get("segments", [])),
+        "segment": lambda want: any(segment in want for segment in segments),
         "attributes": lambda want: fields_match(want, attributes),
         "first_purchase": lambda want: want == (not any(not sale.voided for sale in earlier(account, moment))),
         "bought": lambda want: has_bought(want, account, moment),

@@ -85,6 +85,7 @@ def decide(account: Account, tiers: dict[str, Any], day: date) -> None:
 def adopt(account: Account, other: Account, tiers: dict[str, Any]) -> None:
     """What is merged into an account brings its tier along, where that is the better one, or holds longer."""
     start(account, tiers)
+    start(other, tiers)
     names = levels_of(tiers)
     here, there = (names.index(each.tier) if each.tier in names else -1 for each in (account, other))
     if (there, other.tier_last or date.min) > (here, account.tier_last or date.min):

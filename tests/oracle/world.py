@@ -165,13 +165,16 @@ class Run:
             transfer(self.books, account, receiver, data, moment.day)
             if receiver is not None:
                 aftermath(self.books, receiver, moment, earns=False)
+        elif kind == "member.segments_changed":
+            account.published.setdefault(person_of(event, self.history), {})[data["segmentation"]] = data["segments"]
         elif kind == "member.enrolled":
             person = person_of(event, self.history)
             known = {person, *(self.books.account(person).person)}
             account.enrolments.pop(person, None)
             account.enrolments[person] = data
-            if known.isdisjoint(self.persons_enrolled):
-                self.persons_enrolled.add(person)
+            first = known.isdisjoint(self.persons_enrolled)
+            self.persons_enrolled.add(person)
+            if first:
                 bonus(self.books, account, Moment(moment.at, "enrolled", event["source"], event["id"], person=person))
         else:
             bonus(self.books, account, moment)
