@@ -29,7 +29,9 @@ from tillstream.sinks.features import PURCHASES, VISITS
 from tillstream.streams.accrue import Fetched
 from tillstream.streams.learn import CHECKPOINT_S
 from tillstream.streams.programs import FOLLOW_EVERY_S
-from tillstream.streams.runtime import DeliverRuntime, HistoryRuntime, ModelsRuntime, OffersRuntime, PointsRuntime, WorkerSettings
+from tillstream.streams.runtime import HistoryRuntime, PointsRuntime, WorkerSettings
+from tillstream.streams.runtime_deliver import DeliverRuntime
+from tillstream.streams.runtime_offers import ModelsRuntime, OffersRuntime
 from tillstream.streams.scoring import REFRESH_S
 from tillstream.streams.topics import CLICKSTREAM, LEDGER, MEMBERS, OUTCOMES, RECALL, RECEIPTS, TRANSACTIONS, TRIGGERS, VOUCHERS
 from tillstream.streams.transport import Transport

@@ -1,49 +1,31 @@
 """What a worker's agents work with: clients and sinks, connected at the first assignment, closed at the end."""
 
 import asyncio
-from collections.abc import Sequence
-from datetime import UTC, datetime
 
-import structlog
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from msgspec import Struct
 
 from tillstream.kernels.identities import Seal
-from tillstream.models.checkpoints import Signer
 from tillstream.sinks.archive import Archive
 from tillstream.sinks.budgets import BudgetStore
-from tillstream.sinks.checkpoints import CheckpointStore
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.clickhouse import migrate
-from tillstream.sinks.delivery.target import Target
-from tillstream.sinks.delivery.webhook import Poster
 from tillstream.sinks.directory import Directory
-from tillstream.sinks.features import FeatureStore
 from tillstream.sinks.history_offers import OfferHistory
-from tillstream.sinks.offers import OfferStore
 from tillstream.sinks.redis import connect, load_library
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import StateStore
 from tillstream.sinks.vouchers import VoucherStore
 from tillstream.sinks.writer import LEDGER_PRODUCER, Writer
 from tillstream.streams.accrue import Accrue
-from tillstream.streams.decide import Decide
-from tillstream.streams.deliver import Deliver
-from tillstream.streams.delivery_metrics import DeliveryMetrics
 from tillstream.streams.enrol import Enrol
-from tillstream.streams.forget import Forget
 from tillstream.streams.groups import Groups
 from tillstream.streams.history import HistoryAgent
 from tillstream.streams.identify import Identify
-from tillstream.streams.learn import Learn
-from tillstream.streams.observe import Observe
-from tillstream.streams.offers_restore import restore_offers
 from tillstream.streams.programs import Programs
 from tillstream.streams.rebuild import claim_all, restore_budgets, restore_directory
 from tillstream.streams.recall import Recall
 from tillstream.streams.recovery import Recovery
-from tillstream.streams.regard import Regard
-from tillstream.streams.scoring import Champions
 from tillstream.streams.stats import Stats, tell_alive
 from tillstream.streams.topics import LEDGER
 from tillstream.streams.vouchers import VoucherView
@@ -51,11 +33,6 @@ from tillstream.streams.window import Window
 
 ANSWER_S = 15.0
 
-DIRECTORY_LOOK_S = 0.5
-DIRECTORY_WARN_LOOKS = 30
-"""Between two lines in the log there are so many looks: a quarter of a minute."""
-
-_log = structlog.get_logger(__name__)
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -173,51 +150,6 @@ class PointsRuntime(Runtime):
         await super().stop()
 
 
-class DeliverRuntime:
-    """What the agent that delivers triggers works with: Kafka and the endpoints, nothing else."""
-
-    def __init__(self, settings: WorkerSettings, targets: Sequence[Target]) -> None:
-        self.settings = settings
-        self.targets = targets
-        self.kafka = {"bootstrap.servers": settings.kafka, **settings.kafka_security}
-        self.deliver: Deliver | None = None
-
-    async def recover(self, partitions: list[int]) -> dict[int, int]:
-        """Takes up what waits in these partitions; the offsets of the triggers to go on from, where they are known."""
-        if self.deliver is None:
-            metrics, writer = DeliveryMetrics(), Writer(self.kafka)
-            if self.settings.deliver_metrics:
-                metrics.serve(self.settings.deliver_metrics)
-            await writer.start()
-            self.deliver = Deliver(self.targets, writer, Poster(self.settings.deliver_private), metrics)
-            self.deliver.start()
-        await self.deliver.let_go()
-        found = {partition: await self.deliver.recover(self.kafka, partition) for partition in partitions}
-        return {partition: offset for partition, offset in found.items() if offset is not None}
-
-    async def take(self, partition: int, messages: Sequence[Message]) -> None:
-        """A batch of triggers."""
-        assert self.deliver is not None  # Batches come behind the assignment, which `recover` was called for.
-        await self.deliver.take(partition, messages)
-
-    def check(self) -> None:
-        """Raises what an attempt failed with that was not the endpoint's fault: the worker ends, and the next one goes on."""
-        if self.deliver is not None and self.deliver.failed is not None:
-            raise self.deliver.failed
-
-    async def let_go(self) -> None:
-        """Its partitions are somebody else's now."""
-        if self.deliver is not None:
-            await self.deliver.let_go()
-
-    async def stop(self) -> None:
-        """Ends after the attempts that are under way."""
-        if self.deliver is not None:
-            await self.deliver.stop()
-            await self.deliver.poster.close()
-            await self.deliver.writer.stop()
-
-
 class HistoryRuntime(Runtime):
     """What the agents that write history, and ask it, work with."""
 
@@ -242,70 +174,3 @@ class HistoryRuntime(Runtime):
             return committed
         finally:
             consumer.close()
-
-
-class OffersRuntime(Runtime):
-    """What the agents that keep features and decide on offers work with."""
-
-    def __init__(self, settings: WorkerSettings, worker: str) -> None:
-        super().__init__(settings)
-        self.worker = worker
-        self.programs = Programs(self.kafka, None)
-        self.stats = Stats()
-
-    async def connect(self) -> None:
-        await super().connect()
-        await self.directory_filled()
-        self.store = FeatureStore(self.redis)
-        posters = await self.programs.start()
-        offers, registry, partitions = OfferStore(self.redis), self.directory.registry, self.settings.partitions
-        await restore_offers(offers, self.kafka, posters.timetable, datetime.now(UTC))
-        self.champions = Champions(CheckpointStore(self.redis), Signer(self.settings.identity_key.encode()))
-        await self.champions.refresh()
-        decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, self.champions, partitions)
-        self.observe = Observe(self.store, self.directory, partitions, decide)
-        self.regard = Regard(self.store, registry, decide)
-        self.forget = Forget(self.store, registry, partitions, offers)
-
-    async def follow_programs(self) -> None:
-        """Takes programs that were published meanwhile."""
-        if self.started:
-            await self.programs.follow()
-
-    async def refresh_champions(self) -> None:
-        """Takes models that were learned meanwhile."""
-        if self.started:
-            await self.champions.refresh()
-
-    async def publish_stats(self) -> None:
-        """Lets operators see what was decided."""
-        if self.started:
-            await self.stats.publish(self.redis, self.worker)
-
-    async def stop(self) -> None:
-        if self.started:
-            await self.publish_stats()
-            self.programs.stop()
-        await super().stop()
-
-    async def directory_filled(self) -> None:
-        """Waits until a `points` worker has filled the directory: before that nobody would have consented to anything."""
-        looks = 0
-        while await self.directory.members_offset() is None:
-            if looks % DIRECTORY_WARN_LOOKS == 0:
-                _log.warning("directory_empty", waits_for="a worker of the role points", seconds=looks * DIRECTORY_LOOK_S)
-            looks += 1
-            await asyncio.sleep(DIRECTORY_LOOK_S)
-
-
-class ModelsRuntime(Runtime):
-    """What the agent that learns works with."""
-
-    async def connect(self) -> None:
-        await super().connect()
-        self.learn = Learn(CheckpointStore(self.redis), self.routes, Signer(self.settings.identity_key.encode()))
-
-    async def stop(self) -> None:
-        if self.started:
-            await self.learn.checkpoint()
-        await super().stop()
