@@ -19,7 +19,7 @@ from tests.oracle import Outcome, outcome
 from tests.shrink import shrunk
 from tests.strategies import Event, Program, envelope, program_text
 from tests.strategies_full import random_programs, texts_of
-from tests.strategies_history import DAYS, FIRST, MEMBERS, random_full_history
+from tests.strategies_history import DAYS, FIRST, MEMBERS, HistoryMaker, random_full_history
 from tests.test_arrival import in_any_order, whose
 from tests.told import told
 from tillstream.kernels.sealing import seal_event
@@ -39,12 +39,14 @@ def without_exchanges(program: Program) -> Program:
     return program | {"rules": [rule for rule in program["rules"] if rule.get("on") != "balance"]}
 
 
-def merges(random: Random) -> list[Event]:
-    """A handful of merges and unmerges, at half seconds of their own."""
+def merges(random: Random, roots: list[str] = MEMBERS) -> list[Event]:
+    """A handful of merges and unmerges, at half seconds of their own; into `roots`."""
     found = []
     for number in range(random.randint(1, 6)):
         at = FIRST + timedelta(seconds=random.randrange(DAYS * 86_400) + 0.5)
         kind, (alias, root) = random.choice(["merged", "merged", "merged", "unmerged"]), random.sample(MEMBERS, 2)
+        if root not in roots:
+            alias, root = random.choice([name for name in MEMBERS if name not in roots]), random.choice(roots)
         found.append(envelope(f"member.{kind}", f"mg{number}", "crm", {"from": alias, "into": root}) | {"time": at.isoformat()})
     return found
 
@@ -75,6 +77,47 @@ def test_rules_look_at_merged_members_as_the_oracle_does(seed: int) -> None:
     if disagrees(programs, history):
         programs, history = shrunk(programs, history, disagrees)
         pytest.fail("made small:\n" + "\n".join([*texts_of(programs), *map(json.dumps, history)]))
+
+
+SEGMENT_RULES = """
+[program]
+id = "segments"
+currency = "PLN"
+time_zone = "Europe/Warsaw"
+[units.points]
+[[rules]]
+id = "families"
+member = { segment = ["families"] }
+award = { fixed = 1 }
+[[rules]]
+id = "seniors"
+member = { segment = ["seniors"] }
+award = { fixed = 100 }
+[[rules]]
+id = "vip"
+member = { segment = ["vip"] }
+award = { fixed = 10000 }
+[[rules]]
+id = "gdynia"
+member = { attributes = { city = ["Gdynia"] } }
+award = { fixed = 1000000 }
+"""
+
+
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + HISTORIES))
+def test_segments_of_merged_members_are_those_that_the_oracle_sees(seed: int) -> None:
+    """Enrolments, segments, sales and merges, in any order of arrival; members are not merged into one that is merged."""
+    random = Random(seed)
+    parsed = tomllib.loads(SEGMENT_RULES, parse_float=Decimal)
+    maker = HistoryMaker(random, tenders=False)
+    for number in range(50):
+        act = random.choices([maker.sell, maker.segment, maker.enrol], [20, 20, 3])[0]
+        act(number, FIRST + timedelta(seconds=random.randrange(DAYS * 86_400)))
+    history = [whose(event) for event in maker.events]
+    history += merges(random, roots=MEMBERS[:1])
+    wanted = outcome([parsed], history)
+    random.shuffle(history)
+    assert arrived([SEGMENT_RULES], history).result()["accounts"] == wanted.accounts
 
 
 def arrived(texts: list[str], events: list[Event]) -> Simulation:
