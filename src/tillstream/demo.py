@@ -50,7 +50,7 @@ def run_demo(receipts: int, say: Say, progress: Progress, finish: Callable[[Conf
     """Runs the demo; `finish` gets the figures while the installation is still running."""
     started = time.monotonic()
     history, program = find_history(receipts, say)
-    say("starting the servers: broker, Redis, ClickHouse, three workers")
+    say("starting the servers: broker, Redis, ClickHouse, four workers")
     with as_file(files("tillstream").joinpath(program)) as path:
         installation = Installation(path)
         with installation as config:

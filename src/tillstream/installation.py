@@ -32,8 +32,8 @@ SESSION_MS = 6_000
 """Joining the embedded broker's groups takes half of it; six seconds is the least that the broker takes."""
 
 
-ROLES_HERE: tuple[Role, ...] = ("points", "history")
-"""What every installation needs; where triggers are delivered to, only its operator can say."""
+ROLES_HERE: tuple[Role, ...] = ("points", "history", "offers", "models")
+"""All but `deliver`: where triggers are delivered to, only an operator can say."""
 
 
 class WorkerProcess(Server):
