@@ -9,7 +9,8 @@ from tillstream.gateway.basis import snapshot_of
 from tillstream.gateway.bodies import IdentifyBody, decoded
 from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.standing import Open
-from tillstream.kernels.offering import instant_of, worth_of
+from tillstream.kernels.instants import instant_of
+from tillstream.kernels.offering import worth_of
 from tillstream.schemas.receipts import Identity
 
 SHOWN = 4

@@ -13,7 +13,7 @@ from tillstream.gateway.problems import Refusal, problem
 from tillstream.gateway.producer import KafkaAway, LaneFull
 from tillstream.gateway.routes import Answer, Call
 from tillstream.gateway.writes import Handler
-from tillstream.kernels.offering import instant_ms
+from tillstream.kernels.instants import instant_ms
 from tillstream.schemas.offers import OFFERS_SOURCE, ClickedEvent, Outcome, RedeemedEvent, ShownEvent
 from tillstream.sinks.offers import OfferStore
 from tillstream.sinks.writer import Record

@@ -9,8 +9,9 @@ from tillstream.gateway.reading import Held, Hints, Keys, Look
 from tillstream.kernels.facts import limit
 from tillstream.kernels.holdings import NEVER, Holding, Units, copied, settle, spendable, sum_of
 from tillstream.kernels.identities import hash_in, provisional_digest
+from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.member_poster import MemberPoster
-from tillstream.kernels.offering import Made, instant_ms
+from tillstream.kernels.offering import Made
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.registry import Registry, root_of
 from tillstream.kernels.set_aside import held_points, pending_points

@@ -20,8 +20,8 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
-from tillstream.kernels.facts import EPOCH
 from tillstream.kernels.globs import compile_glob
+from tillstream.kernels.instants import instant_ms, ms_of
 from tillstream.kernels.terms import has
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.member_state import Profile
@@ -303,17 +303,3 @@ def worth_of(offer: Offer, currency: str) -> Worth:
     if worth.amount_off is not None:
         return Worth(amount_off=worth.amount_off, currency=currency)
     return Worth(basis_points_off=int((worth.percent_off or 0) * BASIS_POINTS))
-
-
-def instant_ms(moment: datetime) -> int:
-    """Whole milliseconds since 1970."""
-    return (moment - EPOCH) // timedelta(milliseconds=1)
-
-
-def instant_of(ms: int) -> datetime:
-    """The instant, in UTC."""
-    return EPOCH + timedelta(milliseconds=ms)
-
-
-def ms_of(length: timedelta) -> int:
-    return length // timedelta(milliseconds=1)

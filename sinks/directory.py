@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any, Literal, NamedTuple
 
-from tillstream.sinks.redis import SLOTS, Redis
+from tillstream.sinks.redis import SLOTS, Asks, Redis
 from tillstream.sinks.registry import RegistryStore
 
 MEMBERS_KEY = "tillstream:members"
@@ -59,7 +59,7 @@ def slot_of(digest: str) -> int:
     return int(digest[:4], 16) % SLOTS
 
 
-class Directory:
+class Directory(Asks):
     """Claims and parked returns, spread over `SLOTS` hash tags, and the registry."""
 
     def __init__(self, client: Redis) -> None:
@@ -128,14 +128,6 @@ class Directory:
     async def unpark(self, done: Mapping[str, Iterable[str]]) -> None:
         """Forgets parked events, by sale, once they have gone on to the sale's account."""
         await self._all(("FCALL", "tillstream_unpark", 2, *parked_keys(sale)[1:], sale, *keys) for sale, keys in done.items() if keys)
-
-    async def _all(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        asked = 0
-        for command in commands:
-            pipeline.execute_command(*command)
-            asked += 1
-        return await pipeline.execute() if asked else []
 
 
 def claim_keys(slot: int) -> tuple[str, str, str]:

@@ -12,10 +12,9 @@ idempotency key is that offset. In the place of a forgotten state stands a mark 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
-from tillstream.sinks.redis import SLOTS, Redis
+from tillstream.sinks.redis import Asks, Redis, tag_of
 from tillstream.sinks.state import Fenced, present
 
 MARK = b"-"
@@ -78,7 +77,7 @@ class Trace(NamedTuple):
     at_ms: int
 
 
-class FeatureStore:
+class FeatureStore(Asks):
     """Reads and writes states, and forgets those of a member."""
 
     def __init__(self, client: Redis) -> None:
@@ -136,12 +135,6 @@ class FeatureStore:
         await self._all([("SET", key, MARK, "EX", MARK_S) for key in keys])
         await self._all([("DEL", place) for place, some in zip(traces, noted, strict=True) if some])
 
-    async def _all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        return await pipeline.execute() if commands else []
-
 
 def known(names: Sequence[str], states: Sequence[bytes | None]) -> dict[str, bytes]:
     """States by name, without those that are not there or were forgotten."""
@@ -150,4 +143,4 @@ def known(names: Sequence[str], states: Sequence[bytes | None]) -> dict[str, byt
 
 def trace_key(name: str, member: str) -> str:
     """The set of what is noted of a member."""
-    return f"{{f{int.from_bytes(blake2b(member.encode(), digest_size=2).digest()) % SLOTS}}}:{name}:{member}"
+    return f"{tag_of('f', member)}:{name}:{member}"

@@ -14,14 +14,15 @@ later than `TOOK_S`, takes one more. All of it is a view of the topic `outcomes`
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
 
-from tillstream.kernels.offering import MADE_MAX, Candidate, Made, Reason, ms_of
+from tillstream.kernels.instants import ms_of
+from tillstream.kernels.offering import MADE_MAX, Candidate, Made, Reason
 from tillstream.schemas.program_offer_mistakes import COUNT_MAX, KEPT_DAYS_MAX
-from tillstream.sinks.redis import SLOTS, Redis
+from tillstream.sinks.redis import Redis, tag_of
 
 BUDGETS = "{b}:offers"
 TOOK = "{b}:took:"
@@ -86,14 +87,9 @@ def event_key(source: str, event_id: str) -> str:
     return sha256(f"{source}\0{event_id}".encode()).hexdigest()[:32]
 
 
-def tagged(letter: str, name: str) -> str:
-    """The hash tag of what is kept by member (`d`) or visitor (`s`)."""
-    return f"{{{letter}{int.from_bytes(blake2b(name.encode(), digest_size=2).digest()) % SLOTS}}}"
-
-
 def member_keys(member: str) -> tuple[str, str, str]:
     """Where a member's decisions, redemptions and first purchases stand."""
-    tag = tagged("d", member)
+    tag = tag_of("d", member)
     return f"{tag}:made:{member}", f"{tag}:redeemed:{member}", f"{tag}:first:{member}"
 
 
@@ -110,7 +106,7 @@ class OfferStore:
             return Looked([], [], {})
         pipeline = self.client.pipeline(transaction=False)
         for item in seen:
-            key = f"{tagged('s', item.visitor)}:seen:{item.visitor}:{item.offer_id}"
+            key = f"{tag_of('s', item.visitor)}:seen:{item.visitor}:{item.offer_id}"
             pipeline.zadd(key, {item.event: item.at_ms})
             pipeline.zremrangebyrank(key, 0, -2 * COUNT_MAX - 1)
             pipeline.pexpire(key, item.back_ms + 60_000)

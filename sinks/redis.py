@@ -4,6 +4,9 @@ Delivery: none of its own; what is written through it states its own guarantee (
 """
 
 import asyncio
+from collections.abc import Iterable
+from functools import lru_cache
+from hashlib import blake2b
 from importlib.resources import files
 from typing import Any
 
@@ -24,7 +27,10 @@ LIBRARY_VERSION = 7
 CLUSTER_SCHEME = "redis+cluster://"
 SECURE_CLUSTER_SCHEME = "rediss+cluster://"
 SLOTS = 32
-"""Hash tags over which claims and identities are spread; permanent, whatever the number of partitions."""
+"""Hash tags over which claims, identities and what is kept by member are spread; permanent, whatever the number of partitions."""
+
+TAGS_MAX = 50_000
+"""Subjects whose tag is remembered: some megabytes."""
 
 Redis = Any
 """`redis.asyncio.Redis` or `RedisCluster`: the commands that we use are the same."""
@@ -115,3 +121,27 @@ async def library_version(client: Redis, node: dict[str, Any]) -> int:
         return int(await client.execute_command("FCALL_RO", "tillstream_version", 0, **node))
     except ResponseError:
         return 0
+
+
+@lru_cache(TAGS_MAX)
+def tag_of(letter: str, subject: str) -> str:
+    """The hash tag of what is kept by member, visitor or the like: a letter, and one of `SLOTS` numbers by the subject.
+
+    >>> tag_of("m", "m1")
+    '{m16}'
+    """
+    return f"{{{letter}{int.from_bytes(blake2b(subject.encode(), digest_size=2).digest()) % SLOTS}}}"
+
+
+class Asks:
+    """What stores have in common: a client, and several commands in one round trip."""
+
+    client: Redis
+
+    async def _all(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        asked = 0
+        for command in commands:
+            pipeline.execute_command(*command)
+            asked += 1
+        return await pipeline.execute() if asked else []

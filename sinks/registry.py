@@ -9,23 +9,18 @@ the indexes, again where it was known: so a crash in between is mended by the re
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
-from hashlib import blake2b
-from typing import Any, get_args
+from typing import get_args
 
 from tillstream.kernels.facts import Fact, Noted, erasable, fact_in, index
 from tillstream.kernels.identities import hash_in, provisional_digest
 from tillstream.kernels.registry import Facts, Registry
 from tillstream.schemas.receipts import Identity
-from tillstream.sinks.redis import SLOTS, Redis
+from tillstream.sinks.redis import SLOTS, Asks, Redis, tag_of
 
 MERGES = ("merged", "unmerged")
 
 STATUSES: tuple[Noted, ...] = get_args(Noted)
 """In the order of the numbers that `tillstream_note_fact` gives."""
-
-TAGS_MAX = 50_000
-"""Members whose tag is remembered: some megabytes."""
 
 MEMBERS_PER_CALL = 2_000
 """Members that are read, and whose ties are asked for, at a time: some megabytes."""
@@ -34,7 +29,7 @@ KEYS = ("{m7}:members", "{m7}:ties", "{i7}:identities")
 """As the documents call them."""
 
 
-class RegistryStore:
+class RegistryStore(Asks):
     """Notes facts, and loads those about what is asked for."""
 
     def __init__(self, client: Redis) -> None:
@@ -53,7 +48,7 @@ class RegistryStore:
 
     async def _note(self, facts: Sequence[tuple[str, Fact]]) -> list[Noted]:
         answers = await self._all(
-            ("FCALL", "tillstream_note_fact", 1, f"{tag(member)}:members", member, fact.line) for member, fact in facts
+            ("FCALL", "tillstream_note_fact", 1, f"{tag_of('m', member)}:members", member, fact.line) for member, fact in facts
         )
         noted = [STATUSES[answer] for answer in answers]
         standing = [item for item, status in zip(facts, noted, strict=True) if status in {"added", "same"}]
@@ -69,7 +64,7 @@ class RegistryStore:
         forgotten = erasable((await self.facts("members", [member])).get(member, []))
         for entry in (entry for fact in forgotten for entry in index(member, fact)):
             await self._drop(index_key(entry.name, entry.subject), entry.subject, [entry.fact])
-        await self._drop(f"{tag(member)}:members", member, forgotten)
+        await self._drop(f"{tag_of('m', member)}:members", member, forgotten)
 
     async def _drop(self, key: str, subject: str, facts: Sequence[Fact]) -> None:
         if facts:
@@ -129,26 +124,12 @@ class RegistryStore:
             registry.ties |= found
             wanted = {fact.value for facts in found.values() for fact in facts if fact.kind in follow} - seen
 
-    async def _all(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        asked = 0
-        for command in commands:
-            pipeline.execute_command(*command)
-            asked += 1
-        return await pipeline.execute() if asked else []
-
 
 def linked(identities: Mapping[str, Sequence[Fact]]) -> Iterator[str]:
     """The members that enrolled some identities."""
     return (fact.value for facts in identities.values() for fact in facts)
 
 
-@lru_cache(TAGS_MAX)
-def tag(member: str) -> str:
-    """The hash tag of what is kept by member id."""
-    return f"{{m{int.from_bytes(blake2b(member.encode(), digest_size=2).digest()) % SLOTS}}}"
-
-
 def index_key(name: str, subject: str) -> str:
     """The hash in which a subject's facts stand."""
-    return f"{{i{int(subject[:4], 16) % SLOTS}}}:identities" if name == "identities" else f"{tag(subject)}:{name}"
+    return f"{{i{int(subject[:4], 16) % SLOTS}}}:identities" if name == "identities" else f"{tag_of('m', subject)}:{name}"

@@ -19,8 +19,9 @@ from typing import Protocol
 
 import msgspec
 
+from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.offer_occasions import RECEIPT, Match, matches
-from tillstream.kernels.offering import NO_VERSION, Occasioned, Placed, Verdict, instant_ms, member_zone, offers_in_force, verdict
+from tillstream.kernels.offering import NO_VERSION, Occasioned, Placed, Verdict, member_zone, offers_in_force, verdict
 from tillstream.kernels.registry import Registry
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.member_state import Member

@@ -21,10 +21,9 @@ from typing import NamedTuple
 import structlog
 from confluent_kafka import Message
 
+from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import of_click
-from tillstream.kernels.offering import instant_of
 from tillstream.models.features.declared import features
-from tillstream.models.features.fading import instant_ms
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, decode_purchases
 from tillstream.models.features.visits import Visits, decode_visits, encode_visits, seen, unobserved

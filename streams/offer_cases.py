@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from tillstream.kernels.instants import instant_ms, ms_of
 from tillstream.kernels.offer_occasions import Happened, Match
-from tillstream.kernels.offering import Made, Person, instant_ms, ms_of
+from tillstream.kernels.offering import Made, Person
 from tillstream.kernels.registry import Registry
 from tillstream.schemas.member_state import Profile
 from tillstream.schemas.program_offers import Offer, OfferGoods

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import RECEIPT, named
-from tillstream.kernels.offering import Candidate, Made, instant_ms, instant_of, worth_of
+from tillstream.kernels.offering import Candidate, Made, worth_of
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.offers import (
     OFFERS_SOURCE,

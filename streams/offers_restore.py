@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from tillstream.kernels.offering import Made, ends, instant_ms
+from tillstream.kernels.instants import instant_ms
+from tillstream.kernels.offering import Made, ends
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.offers import DecidedEvent, decode_outcome

@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from confluent_kafka import Message
 
+from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.offer_occasions import of_sale
 from tillstream.models.features.declared import features
-from tillstream.models.features.fading import instant_ms
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, bought, brought_back, decode_purchases, encode_purchases
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, decode

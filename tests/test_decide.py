@@ -14,8 +14,8 @@ from tests.test_program_offers import offer, program
 from tillstream.embedded.broker import Broker
 from tillstream.embedded.redis import Redis as RedisProcess
 from tillstream.kernels.facts import fact_of, subject_of
+from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.offer_occasions import RECEIPT, Article, Happened
-from tillstream.kernels.offering import instant_ms
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.offers import BoughtEvent, DecidedEvent, Judgement, OutcomeEvent, TriggeredEvent, decode_outcome, decode_trigger
 from tillstream.schemas.program_file import parse_program

@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.test_clickstream import click, raw_of
+from tillstream.kernels.instants import instant_ms
 from tillstream.models.features import purchases as buying
 from tillstream.models.features import visits as visiting
 from tillstream.models.features.declared import DECLARED, features
-from tillstream.models.features.fading import instant_ms
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, bought, brought_back, decode_purchases, encode_purchases
 from tillstream.models.features.visits import LONG_MS, SHORT_MS, Visits, decode_visits, encode_visits, seen

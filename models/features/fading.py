@@ -8,14 +8,12 @@ Streaming Systems", ICDE 2009.)
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from heapq import nlargest
 from math import exp2
 from typing import TypeVar
 
 from msgspec import Struct
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_MS = 86_400_000
 
 Half = Sequence[float]
@@ -30,15 +28,6 @@ class Fading(Struct, frozen=True, array_like=True, gc=False):
 
 
 E = TypeVar("E")
-
-
-def instant_ms(moment: datetime) -> int:
-    """Milliseconds since 1970.
-
-    >>> instant_ms(datetime(1970, 1, 1, 1, tzinfo=UTC))
-    3600000
-    """
-    return (moment - EPOCH) // timedelta(milliseconds=1)
 
 
 def added(fading: Fading | None, half: Half, at_ms: int, weights: Sequence[float]) -> Fading:

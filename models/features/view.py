@@ -2,9 +2,10 @@
 
 from datetime import datetime
 
+from tillstream.kernels.instants import instant_ms
 from tillstream.models.features import purchases as buying
 from tillstream.models.features import visits as visiting
-from tillstream.models.features.fading import DAY_MS, instant_ms, together
+from tillstream.models.features.fading import DAY_MS, together
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.habits import HALF, Habit
 from tillstream.models.features.purchases import Purchases
