@@ -12,7 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from tillstream.gateway.problems import refusal
 from tillstream.schemas.activities import Activity
-from tillstream.schemas.events import ActivityType, Malformed, invalid
+from tillstream.schemas.events import ActivityType, Malformed, read
 from tillstream.schemas.fields import Currency, Identifier, Instant
 from tillstream.schemas.members import Enrolled
 from tillstream.schemas.receipts import LINES_MAX, TENDERS_MAX, Identity, Line, Return, Sale, Tender, Void
@@ -225,10 +225,6 @@ def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         Refusal: it is no JSON, or not of that type; names the field by its path.
     """
     try:
-        if not body.isascii():
-            body.decode()
-        return decoder.decode(body)
-    except msgspec.ValidationError as error:
-        raise refusal(invalid(error)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise refusal(Malformed("not_json", "$", str(error))) from None
+        return read(decoder.decode, body)
+    except Malformed as malformed:
+        raise refusal(malformed) from None

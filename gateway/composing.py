@@ -16,7 +16,7 @@ from tillstream.schemas.events import (
     MemberEvent,
     decode_from_outside,
     instant_text,
-    invalid,
+    read,
 )
 from tillstream.sinks.writer import Record
 from tillstream.streams.topics import MEMBERS, RECEIPTS
@@ -72,14 +72,7 @@ def fields_of(body: bytes) -> dict[str, Raw]:
     Raises:
         Malformed: it is no JSON object.
     """
-    try:
-        if not body.isascii():
-            body.decode()
-        return _fields.decode(body or b"{}")
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("not_json", "$", str(error)) from None
+    return read(_fields.decode, body or b"{}")
 
 
 def composed(body: bytes, says: Says, reply_to: str) -> Composed:

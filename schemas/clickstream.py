@@ -9,7 +9,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 from msgspec import Meta, Struct
 
-from tillstream.schemas.events import Malformed, check_year, invalid
+from tillstream.schemas.events import Malformed, check_year, read
 from tillstream.schemas.fields import Identifier, Instant, Label
 from tillstream.schemas.receipts import Identity
 
@@ -154,13 +154,6 @@ def decode_click(raw: bytes) -> ClickEvent:
     """
     if len(raw) > CLICK_BYTES_MAX:
         raise Malformed("too_large", "$", f"{len(raw)} bytes, at most {CLICK_BYTES_MAX} are allowed")
-    try:
-        if not raw.isascii():
-            raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
-        event: ClickEvent = _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("not_json", "$", str(error)) from None
+    event: ClickEvent = read(_decoder.decode, raw)
     check_year("$.time", event.time)
     return event

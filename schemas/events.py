@@ -4,9 +4,9 @@ In: the bytes of one record. Out: a typed event, or a `Malformed` that names the
 kept in the bytes, which travel on unchanged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -192,9 +192,27 @@ class Malformed(Exception):
         self.message = message
 
 
+T = TypeVar("T")
+
 _decoder = msgspec.json.Decoder(TypedEvent)
 _activity = msgspec.json.Decoder(ActivityEvent)
 _free_fields = msgspec.json.Decoder(_FreeFields)
+
+
+def read(reader: Callable[[bytes], T], raw: bytes) -> T:
+    """What `reader`, a decoder of msgspec, makes of JSON.
+
+    Raises:
+        Malformed: it is no JSON in UTF-8, or not of the type; `path` is as precise as the fault allows, `$` for the whole.
+    """
+    try:
+        if not raw.isascii():
+            raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
+        return reader(raw)
+    except msgspec.ValidationError as error:
+        raise invalid(error) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("not_json", "$", str(error)) from None
 
 
 def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
@@ -210,14 +228,7 @@ def decode(raw: bytes, bytes_max: int = EVENT_BYTES_MAX) -> Event:
     """
     if len(raw) > bytes_max:
         raise Malformed("too_large", "$", f"{len(raw)} bytes, at most {bytes_max} are allowed")
-    try:
-        if not raw.isascii():
-            raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
-        event = typed(raw)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("not_json", "$", str(error)) from None
+    event = read(typed, raw)
     check_year("$.time", event.time)
     if isinstance(event, SaleEvent | ReturnEvent):
         check_receipt(event.data)

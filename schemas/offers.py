@@ -17,7 +17,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from tillstream.schemas.events import Malformed, check_year, invalid
+from tillstream.schemas.events import check_year, read
 from tillstream.schemas.fields import Currency, Identifier, Instant, Label, Natural
 
 OFFERS_SOURCE = "tillstream/offers"
@@ -173,13 +173,6 @@ def decode_trigger(raw: bytes) -> TriggeredEvent:
 
 def decoded(decoder: msgspec.json.Decoder[_Kind], raw: bytes) -> _Kind:
     """What `decoder` reads in `raw`; raises `Malformed`."""
-    try:
-        if not raw.isascii():
-            raw.decode()  # The decoder passes over unknown fields without looking at their encoding.
-        event = decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise invalid(error) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Malformed("not_json", "$", str(error)) from None
+    event = read(decoder.decode, raw)
     check_year("$.time", event.time)
     return event
