@@ -432,11 +432,22 @@ def test_kafka_that_is_not_there_is_named_with_its_setting(place: Place, command
 
 @pytest.mark.usefixtures("program")
 @pytest.mark.parametrize(
-    "command", ["worker", "worker --role history", "worker --role offers", "verify", "explain --receipt r", "rebuild --yes"]
+    "command",
+    [
+        *("worker", "worker --role history", "worker --role offers", "worker --role models"),
+        *("verify", "explain --receipt r", "rebuild --yes", "offers status", "vouchers status --series s"),
+    ],
 )
 def test_redis_that_is_not_there_is_named_with_its_setting(place: Place, command: str) -> None:
     nowhere = f"redis://{HOST}:{free_port()}/0"
     line = complaint(invoke(*command.split(), **place.settings(redis=nowhere)))
+    assert line == f"Error: Redis does not answer at {nowhere}; start it or change the setting redis"
+
+
+@pytest.mark.parametrize("role", ["history", "offers", "models"])
+def test_worker_that_gives_no_points_needs_no_program(place: Place, role: str) -> None:
+    nowhere = f"redis://{HOST}:{free_port()}/0"
+    line = complaint(invoke("worker", "--role", role, **place.settings(redis=nowhere, program="not-there.toml")))
     assert line == f"Error: Redis does not answer at {nowhere}; start it or change the setting redis"
 
 

@@ -34,7 +34,7 @@ def worker_settings(config: Config) -> WorkerSettings:
 def run_worker(config: Config, role: Role) -> None:
     """Checks the servers, then works until it is told to stop."""
     targets = load_targets(config) if role == "deliver" else []
-    seed = None if role == "deliver" else load_seed(config)
+    seed = load_seed(config) if role == "points" else None
     settings = worker_settings(config)
     check_servers(config, role)
     if role == "points" and seed is None and read_shelf(kafka_settings(config)).timetable() is None:
