@@ -199,6 +199,20 @@ def test_redis_killed_comes_back_on_its_port_with_what_it_appended() -> None:
             assert client.get("key") == b"7"
 
 
+def test_server_that_ended_by_itself_starts_again_on_its_port() -> None:
+    server = Redis()
+    with server as address:
+        os.kill(server.pid, signal.SIGTERM)
+        deadline = time.monotonic() + GONE_S_MAX
+        while server.running:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert server.start() == address
+        assert server.answers()
+        with pytest.raises(ServerError, match="already started"):
+            server.launch()
+
+
 def test_redis_evicts_nothing_and_writes_no_snapshot() -> None:
     with Redis() as url, redis.Redis.from_url(url) as client:
         settings: dict[str, str] = client.config_get("maxmemory-policy", "save", "appendonly", "bind")

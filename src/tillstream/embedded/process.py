@@ -124,9 +124,13 @@ class Server(ABC):
         return self._guard is not None and self._guard.poll() is None and not (self.folder / "server.exit").exists()
 
     def launch(self) -> None:
-        """Start the process without waiting for it; ServerError where its binary is missing or it runs already."""
-        if self._guard is not None:
+        """Start the process without waiting for it; ServerError where its binary is missing or it runs already.
+
+        One that has ended by itself is started again, in its folder and on its port.
+        """
+        if self.running:
             raise ServerError(f"{self.name} is already started")
+        self._end_guard()
         self._attempts = 0
         self._ready_by = time.monotonic() + READY_S_MAX
         if self._given_folder is not None:
