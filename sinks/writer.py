@@ -6,8 +6,9 @@ idempotent per session and at least once across a crash: readers tell repeats by
 """
 
 import asyncio
+import time
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -21,6 +22,9 @@ COMMIT_S = 30.0
 """Longer than a broker's election; a group that takes more is given up, and the worker restarts."""
 
 QUEUE_FULL_S = 0.5
+
+AGAIN_S = 0.1
+"""Between two attempts at a step of a transaction."""
 
 TRANSACTION_MS = 10_000
 """A dead worker's open transaction holds up readers for this long."""
@@ -179,7 +183,7 @@ class Writer:
             if not self.transactional:
                 self.producer.flush(COMMIT_S)  # Else the next group would be told of what became of this one.
             elif not (isinstance(error, KafkaException) and error.args[0].fatal()):
-                self.producer.abort_transaction(COMMIT_S)
+                insist(self.producer.abort_transaction)
             raise
         for failed in (error for told in self.told.values() for error in told if error is not None):
             raise KafkaException(failed)
@@ -187,8 +191,8 @@ class Writer:
     def _commit_transaction(self, consumed: list[Consumed], membership: object) -> None:
         if consumed:
             offsets = [TopicPartition(place.topic, place.partition, place.next_offset) for place in consumed]
-            self.producer.send_offsets_to_transaction(offsets, membership, COMMIT_S)
-        self.producer.commit_transaction(COMMIT_S)
+            insist(self.producer.send_offsets_to_transaction, offsets, membership)
+        insist(self.producer.commit_transaction)
 
     def _produce(self, records: Sequence[Record]) -> None:
         """Hands records over; what becomes of each goes into `told` by a built-in, since there may be a hundred thousand a second."""
@@ -200,3 +204,19 @@ class Writer:
                     break
                 except BufferError:
                     self.producer.poll(QUEUE_FULL_S)
+
+
+def insist(step: Callable[..., None], *arguments: Any) -> None:
+    """Takes a step of a transaction, again and again within `COMMIT_S` while librdkafka says that it may: its coordinator has moved, say.
+
+    Raises:
+        KafkaException: it may not, or there is no time left.
+    """
+    until = time.monotonic() + COMMIT_S
+    while True:
+        try:
+            return step(*arguments, max(0.0, until - time.monotonic()))
+        except KafkaException as failure:
+            if not failure.args[0].retriable() or time.monotonic() + AGAIN_S > until:
+                raise
+            time.sleep(AGAIN_S)
