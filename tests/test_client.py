@@ -81,8 +81,8 @@ class Recorder:
 
 
 @asynccontextmanager
-async def serving(handler: Handler, port: int = 0) -> AsyncIterator[str]:
-    app = web.Application()
+async def serving(handler: Handler, port: int = 0, bytes_max: int = 1024**2) -> AsyncIterator[str]:
+    app = web.Application(client_max_size=bytes_max)
     app.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -187,7 +187,7 @@ def test_receipts_that_a_killed_till_was_told_are_kept_are_sent(tmp_path: Path) 
     assert len(server.receipts) - len(kept) <= 1
 
 
-def test_batch_that_was_not_answered_is_sent_again_to_the_byte(tmp_path: Path) -> None:
+def test_receipt_that_was_not_answered_is_sent_again_to_the_byte(tmp_path: Path) -> None:
     server = Recorder(away(), away(), away(**{"Retry-After": "1"}))
 
     async def posting() -> None:
@@ -204,10 +204,48 @@ def test_batch_that_was_not_answered_is_sent_again_to_the_byte(tmp_path: Path) -
     assert server.times[3] - server.times[2] >= 1.0
 
 
+def test_batch_that_cannot_be_taken_in_time_is_halved_until_it_can(tmp_path: Path) -> None:
+    async def slow(request: web.Request) -> web.StreamResponse:
+        events = orjson.loads(await request.read())["events"]
+        sizes.append(len(events))
+        return away() if len(events) > 2 else said(Outcomes([Outcome("accepted", "")] * len(events)))
+
+    sizes: list[int] = []
+
+    async def posting() -> None:
+        async with Client(NOBODY, queue=tmp_path, patience_s=0) as till:
+            for number in range(10):
+                await till.post(sale(f"h-{number}", "c-1"))
+        async with serving(slow) as url, Client(url, queue=tmp_path) as till:
+            assert await till.drained(SETTLED_S)
+
+    asyncio.run(posting())
+    assert sizes[:3] == [10, 5, 2]
+    assert sum(size for size in sizes if size <= 2) == 10
+
+
+def test_batch_of_megabytes_goes_out(tmp_path: Path) -> None:
+    async def counting(request: web.Request) -> web.StreamResponse:
+        events = orjson.loads(await request.read())["events"]
+        taken.append(len(events))
+        return said(Outcomes([Outcome("accepted", "")] * len(events)))
+
+    taken: list[int] = []
+    long = sale("l-1", "c-1")
+    long["data"]["attributes"] = {"note": "x" * 4_000}
+
+    async def posting() -> None:
+        async with serving(counting, bytes_max=4_000_000) as url, Client(url) as till:
+            await till.post_batch([long] * 400)
+
+    asyncio.run(posting())
+    assert taken == [400]
+
+
 def test_refused_receipt_is_kept_aside_and_holds_up_none(tmp_path: Path) -> None:
     conflict = problem(409, "conflict", "other data came before")
     outcomes = Outcomes([Outcome("accepted", ""), Outcome("refused", "", problem=conflict), Outcome("pending", "")])
-    server = Recorder(away(), said(outcomes))
+    server = Recorder(said(outcomes))
 
     async def posting() -> None:
         async with Client(NOBODY, queue=tmp_path, patience_s=0) as till:
@@ -246,9 +284,8 @@ def test_batch_too_long_for_the_gateway_is_halved_until_one_is_refused_alone(tmp
 
 def test_queue_that_drains_by_shares_pauses_as_after_a_first_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(random, "random", lambda: 1.0)
-    too_many, too_large = web.Response(status=429), web.Response(status=413)
-    taken = [said(Outcomes([Outcome("accepted", "")] * count)) for count in (1, 2)]
-    server = Recorder(*(away() for _ in range(5)), too_large, taken[0], too_many, taken[1])
+    taken = [said(Outcomes([Outcome("accepted", "")])) for _ in range(3)]
+    server = Recorder(*(away() for _ in range(5)), taken[0], web.Response(status=429), *taken[1:])
 
     async def posting() -> None:
         async with Client(NOBODY, queue=tmp_path, patience_s=0) as till:
@@ -259,8 +296,8 @@ def test_queue_that_drains_by_shares_pauses_as_after_a_first_failure(tmp_path: P
 
     asyncio.run(posting())
     sizes = [len(orjson.loads(body)["events"]) for body in server.bodies]
-    assert sizes == [3] * 6 + [1, 2, 2]
-    assert server.times[8] - server.times[7] < BACKOFF_FIRST_S * 2**4  # What a sixth failure in a row would cost, and more.
+    assert sizes == [3, 1, 1, 1, 1, 1, 2, 1, 1]
+    assert server.times[7] - server.times[6] < BACKOFF_FIRST_S * 2**4  # What a sixth failure in a row would cost, and more.
 
 
 def test_wrong_key_keeps_receipts_and_refuses_questions(tmp_path: Path) -> None:

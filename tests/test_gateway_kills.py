@@ -49,7 +49,9 @@ WAIT_MS = 300
 """While there is no worker a till goes on selling."""
 
 LOOK_S = 0.1
-DRAINED_S = 60.0
+DRAINED_S = 90.0
+"""A queue that found nobody for a while pauses for up to 30 s."""
+
 TAKEN_OVER_S = 120.0
 """A session, and then what a dead worker's open transaction may take: 30 s, and 10 s until the broker looks."""
 

@@ -5,6 +5,7 @@ same: the natural key tells.
 """
 
 import asyncio
+import io
 import random
 import secrets
 import time
@@ -27,6 +28,9 @@ CONNECTIONS_MAX = 64
 """Of one client at once; a till has one or two."""
 
 JSON = {"Content-Type": "application/json"}
+
+WHOLE_BYTES_MAX = 64 * 1024
+"""What is handed to a connection at once."""
 
 LATER = {408, 425, 429}
 """Of the statuses below 500 those that are no refusal."""
@@ -108,7 +112,7 @@ class Asking:
         timeout = aiohttp.ClientTimeout(total=ANSWER_S + (wait_ms or 0) / 1000, sock_connect=CONNECT_S)
         try:
             async with self.session.request(
-                method, url, data=body or None, headers=headers, timeout=timeout, allow_redirects=False
+                method, url, data=payload(body), headers=headers, timeout=timeout, allow_redirects=False
             ) as answer:
                 raw = await answer.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -125,6 +129,11 @@ class Asking:
         if self.signer is not None:
             headers |= signature(self.signer, method, url.raw_path_qs, body)
         return headers
+
+
+def payload(body: bytes) -> bytes | io.BytesIO | None:
+    """A body as aiohttp wants it: what is large piece by piece, so that others on the loop have their turn."""
+    return io.BytesIO(body) if len(body) > WHOLE_BYTES_MAX else body or None
 
 
 def signature(key: Token, method: str, target: str, body: bytes) -> Mapping[str, str]:

@@ -1,8 +1,8 @@
 """Receipts that wait at the till: on disk, in order, until the gateway has them.
 
-In: bodies of receipts; `put` returns when they are synced (gateway/spool.py). Out: batches to the gateway, one at a time, the same
-bytes however often; a batch is let go of when each of its receipts has an outcome. What was refused stays in `refused.jsonl` beside the
-queue, with the reason, for a person to look at.
+In: bodies of receipts; `put` returns when they are synced (gateway/spool.py). Out: batches to the gateway, one at a time, each receipt the
+same bytes however often; a batch is let go of when each of its receipts has an outcome. What was refused stays in `refused.jsonl` beside
+the queue, with the reason, for a person to look at.
 
 Delivery: at least once, in order; the natural key makes it once (G2).
 """
@@ -132,6 +132,9 @@ class OfflineQueue:
         while (batch := await self.spool.read(self.rows)) is not None:
             try:
                 outcomes = await self.send(batch.bodies)
+            except Away:  # Perhaps it cannot take as many in time, and would get them again and again.
+                self.rows = max(1, len(batch.bodies) // 2)
+                raise
             except Refused as error:
                 if not is_own(error.problem):
                     raise
