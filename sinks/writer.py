@@ -6,25 +6,23 @@ idempotent per session and at least once across a crash: readers tell repeats by
 """
 
 import asyncio
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
+from tillstream.sinks.steps import Steps
+
 GROUP_MAX = 64
 """Appends in one group: one per partition in progress, and then some."""
 
 COMMIT_S = 30.0
-"""Longer than a broker's election; a group that takes more is given up, and the worker restarts."""
+"""Longer than a broker's election; a group that takes more is given up, and the worker restarts. Of transactions see sinks/steps.py."""
 
 QUEUE_FULL_S = 0.5
-
-AGAIN_S = 0.1
-"""Between two attempts at a step of a transaction."""
 
 TRANSACTION_MS = 10_000
 """A dead worker's open transaction holds up readers for this long."""
@@ -94,13 +92,16 @@ class Writer:
         self.transactional = transactional_id is not None
         self.queue: asyncio.Queue[_Append | None] = asyncio.Queue(GROUP_MAX)
         self.thread = ThreadPoolExecutor(1, "kafka-writer")
+        self.steps = Steps()
         self.task: asyncio.Task[None] | None = None
+        self.watch: asyncio.Task[None] | None = None
         self.told: defaultdict[tuple[str, int], Told] = defaultdict(dict)
         self.stopped = False
 
     async def start(self) -> None:
         """Fences earlier writers of the same transactional id, and begins to take appends."""
         if self.transactional:
+            self.watch = asyncio.create_task(self.steps.watch())
             await asyncio.get_running_loop().run_in_executor(self.thread, self.producer.init_transactions, COMMIT_S)
         self.task = asyncio.create_task(self._run())
 
@@ -111,6 +112,8 @@ class Writer:
             await self.queue.put(None)
             await self.task
         self.thread.shutdown(wait=True)
+        if self.watch is not None:
+            self.watch.cancel()
 
     async def append(
         self, records: Iterable[Record], consumed: Consumed | None = None, membership: object = None
@@ -183,7 +186,7 @@ class Writer:
             if not self.transactional:
                 self.producer.flush(COMMIT_S)  # Else the next group would be told of what became of this one.
             elif not (isinstance(error, KafkaException) and error.args[0].fatal()):
-                insist(self.producer.abort_transaction)
+                self.steps.take(self.producer.abort_transaction)
             raise
         for failed in (error for told in self.told.values() for error in told if error is not None):
             raise KafkaException(failed)
@@ -191,8 +194,8 @@ class Writer:
     def _commit_transaction(self, consumed: list[Consumed], membership: object) -> None:
         if consumed:
             offsets = [TopicPartition(place.topic, place.partition, place.next_offset) for place in consumed]
-            insist(self.producer.send_offsets_to_transaction, offsets, membership)
-        insist(self.producer.commit_transaction)
+            self.steps.take(self.producer.send_offsets_to_transaction, offsets, membership)
+        self.steps.take(self.producer.commit_transaction)
 
     def _produce(self, records: Sequence[Record]) -> None:
         """Hands records over; what becomes of each goes into `told` by a built-in, since there may be a hundred thousand a second."""
@@ -205,18 +208,3 @@ class Writer:
                 except BufferError:
                     self.producer.poll(QUEUE_FULL_S)
 
-
-def insist(step: Callable[..., None], *arguments: Any) -> None:
-    """Takes a step of a transaction, again and again within `COMMIT_S` while librdkafka says that it may: its coordinator has moved, say.
-
-    Raises:
-        KafkaException: it may not, or there is no time left.
-    """
-    until = time.monotonic() + COMMIT_S
-    while True:
-        try:
-            return step(*arguments, max(0.0, until - time.monotonic()))
-        except KafkaException as failure:
-            if not failure.args[0].retriable() or time.monotonic() + AGAIN_S > until:
-                raise
-            time.sleep(AGAIN_S)

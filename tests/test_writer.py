@@ -12,7 +12,7 @@ from os import urandom
 
 import pytest
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.kafka_cluster import KafkaCluster
@@ -272,43 +272,6 @@ def test_stopping_ends_after_the_appends_so_far(bootstrap: str) -> None:
 
     asyncio.run(asyncio.wait_for(run(), WAIT_S))
     assert len(values(bootstrap, topic)) == 40
-
-
-def test_step_of_a_transaction_is_taken_again_while_librdkafka_says_that_it_may() -> None:
-    moved = KafkaError(KafkaError.NOT_COORDINATOR, "moved", False, True)
-    told: list[KafkaException] = [KafkaException(moved), KafkaException(moved)]
-    asked: list[tuple[int, float]] = []
-
-    def step(number: int, seconds: float) -> None:
-        asked.append((number, seconds))
-        if told:
-            raise told.pop()
-
-    writer_module.insist(step, 7)
-    assert [number for number, _ in asked] == [7, 7, 7]
-    assert writer_module.COMMIT_S >= asked[0][1] > asked[1][1] > asked[2][1] > 0
-
-
-def test_step_of_a_transaction_that_may_not_be_taken_again_fails_at_once() -> None:
-    asked: list[float] = []
-
-    def step(seconds: float) -> None:
-        asked.append(seconds)
-        raise KafkaException(KafkaError(KafkaError._FENCED, "fenced", True, False))
-
-    with pytest.raises(KafkaException, match="fenced"):
-        writer_module.insist(step)
-    assert len(asked) == 1
-
-
-def test_step_of_a_transaction_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer_module, "COMMIT_S", 0.3)
-
-    def step(seconds: float) -> None:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "silent", False, True))
-
-    with pytest.raises(KafkaException, match="silent"):
-        writer_module.insist(step)
 
 
 @pytest.mark.parametrize(
