@@ -568,6 +568,9 @@ def test_demo_gives_points_verifies_and_leaves_nothing(demo: Demo) -> None:
     sold = figures["at_a_till"]
     assert (sold["outcome"], sold["points"]) == ("accepted", sum(sold["quoted"].values()))
     assert sold["points"] > 0
+    visited = figures["on_the_page"]
+    assert visited["trigger_ms"] > 0
+    assert sold["offers"] == [visited["title"]]
     assert figures["points"] > 0
     assert demo.left_behind() == []
 

@@ -71,7 +71,7 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
     """What the demo did, in one table and a few sentences."""
     table = Table("what", "figure", show_edge=False, box=None)
     history, burst, latency = figures["history"], figures["burst"], figures["latency_ms"]
-    sold = figures["at_a_till"]
+    visited, sold = figures["on_the_page"], figures["at_a_till"]
     for name, value in (
         ("events sent", figures["events"]),
         ("of these", ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in figures["faults"].items())),
@@ -84,6 +84,7 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
         ("burst", f"{burst['events']:,} events in {burst['seconds']} s, ClickHouse included: {burst['events_per_second']:,} events/s"),
         ("till to points, at 200 events/s", f"p50 {latency['paced']['p50']} ms, p99 {latency['paced']['p99']} ms"),
         ("till to points, in the burst", f"p50 {latency['burst']['p50']} ms, p99 {latency['burst']['p99']} ms"),
+        ("a member on the shop's page", "none" if visited is None else told_on_the_page(visited)),
         ("one sale at a till, over HTTP", "none" if sold is None else told_at_a_till(sold)),
         ("memory of the workers, at most", ", ".join(f"{role} {mib} MiB" for role, mib in figures["workers_peak_mib"].items())),
         ("the whole demo", f"{figures['seconds']} s, starting and verifying included"),
@@ -99,10 +100,16 @@ def show_figures(out: Console, figures: dict[str, Any]) -> None:
     out.print("\nwhere to look next: tillstream demo --keep, docs/analyst.md for SQL, ARCHITECTURE.md for how it works")
 
 
+def told_on_the_page(visited: dict[str, Any]) -> str:
+    """One visit and the offer that came of it, in a sentence."""
+    return f"{visited['why']}: {visited['title']!r} was out after {visited['trigger_ms']} ms"
+
+
 def told_at_a_till(sold: dict[str, Any]) -> str:
     """One sale through a gateway, in a sentence."""
     waits = f"identified in {sold['identify_ms']} ms, quoted in {sold['quote_ms']} ms, sold in {sold['receipt_ms']} ms"
-    return f"{sold['who']}: {waits}: {sold['points']} points on {sold['lines']} lines"
+    offered = "".join(f", offered {title!r}" for title in sold["offers"])
+    return f"{sold['who']}: {waits}: {sold['points']} points on {sold['lines']} lines{offered}"
 
 
 def show_report(report: dict[str, Any], out: Console | None = None) -> None:

@@ -8,6 +8,7 @@ from importlib.resources import as_file, files
 from typing import Any
 
 from tillstream.config import Config, load_program
+from tillstream.demo_page import visit
 from tillstream.demo_till import sell, take_sale
 from tillstream.errors import TillstreamError, UsageError
 from tillstream.histories import Event, Faults, History, named
@@ -93,7 +94,7 @@ async def feed(config: Config, installation: Installation, history: History, pro
         burst, burst_s = await send_through("burst", without_end(history.receipts, held_back), None)
         buckets = Counter((await read_stats(client)).latency_buckets)
         sale = take_sale(held_back)
-        sold = None if sale is None else await at_a_till(config, sale)
+        visited, sold = (None, None) if sale is None else await page_and_till(config, sale, member_of(sale, enrolments))
         paced, _ = await send_through("at a till's pace", held_back, PACED_RATE)
         stats = await read_stats(client)
         return {
@@ -103,6 +104,7 @@ async def feed(config: Config, installation: Installation, history: History, pro
             "paced": {"events": paced, "events_per_second": PACED_RATE},
             "latency_ms": {"burst": percentiles(buckets), "paced": percentiles(Counter(stats.latency_buckets) - buckets)},
             "outcomes": stats.outcomes,
+            "on_the_page": visited,
             "at_a_till": sold,
             **await collect(config, client, history),
         }
@@ -111,10 +113,15 @@ async def feed(config: Config, installation: Installation, history: History, pro
         await client.aclose()
 
 
-async def at_a_till(config: Config, sale: Event) -> dict[str, Any]:
-    """Sells one receipt through a gateway, started for it."""
+async def page_and_till(config: Config, sale: Event, member_id: str | None) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """A visit of the sale's member to the shop's page, where it is enrolled, then the sale; through a gateway, started for them."""
     with gateway_of(config) as address:
-        return await sell(address, sale)
+        return None if member_id is None else await visit(address, member_id), await sell(address, sale)
+
+
+def member_of(sale: Event, enrolments: list[Event]) -> str | None:
+    """The member whose identity a sale brings, by the enrolments; None: nobody of them."""
+    return next((e["data"]["member_id"] for e in enrolments if sale["data"]["member"] in e["data"].get("identities", [])), None)
 
 
 async def collect(config: Config, client: Redis, history: History) -> dict[str, Any]:

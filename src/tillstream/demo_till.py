@@ -42,6 +42,7 @@ async def sell(address: str, sale: Event) -> dict[str, Any]:
     return {
         "receipt_id": data["receipt_id"],
         "who": who.name,
+        "offers": [offer.title for offer in who.offers],
         "quoted": quoted.earns,
         "outcome": "queued" if isinstance(outcome, Queued) else outcome.outcome,
         "points": sum(entry.points for entry in entries),
