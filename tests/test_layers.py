@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -88,3 +90,10 @@ def test_no_top_level_package_but_tillstream_is_installed() -> None:
 def test_every_kernel_extension_has_types() -> None:
     for path in (ROOT / "kernels").glob("*.pyx"):
         assert path.with_suffix(".pyi").exists(), f"{path.name} has no .pyi"
+
+
+@pytest.mark.parametrize("role", ["points", "history", "deliver"])
+def test_worker_that_scores_nothing_loads_no_models(role: str) -> None:
+    program = f"import sys, tillstream.worker, tillstream.streams.agents_{role}; print('river' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"

@@ -19,7 +19,7 @@ from tillstream.sinks.archive import counts, points_given
 from tillstream.sinks.clickhouse import connect as connect_clickhouse
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import Redis, connect
-from tillstream.streams.app import STATS_EVERY_S
+from tillstream.streams.roles import STATS_EVERY_S
 from tillstream.streams.stats import percentile_ms, read_stats
 from tillstream.top_member import explain_top
 from tillstream.verify import verify
