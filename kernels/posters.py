@@ -8,6 +8,7 @@ an account again meets events of all its versions.
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from itertools import groupby
+from operator import attrgetter
 
 from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
@@ -28,6 +29,8 @@ from tillstream.schemas.program_file import Versioned
 
 NOBODY: Collection[str] = ()
 """Where no rule exchanges anything."""
+
+SCANNED_WITH = attrgetter("batch")
 
 POSTERS_MAX = 16
 """Compiled versions that are kept: those of a few years; a receipt older than that costs a compilation."""
@@ -63,7 +66,7 @@ class Posters:
         outcomes: list[Outcome] = []
         for effective, events in self.split(batch):
             self.latest, poster = effective, self.poster_of(effective)
-            outcomes += poster.post([readable(routed, poster) for routed in events], snapshot)
+            outcomes += poster.post(readable(events, poster), snapshot)
         return outcomes
 
     def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
@@ -81,7 +84,8 @@ class Posters:
         joined = self.joined(snapshot)
         today = date.fromisoformat(snapshot.as_of) if snapshot.as_of else date.min
         waiting = snapshot.waiting
-        for routed in batch:
+        none_late = not (snapshot.as_of or waiting or joined)
+        for routed in [routed for routed in batch if not isinstance(routed, PlainSale)] if none_late else batch:
             if isinstance(routed, PlainSale):
                 if routed.day < today or routed.key in waiting or routed.account_id in joined:
                     found.add(routed.account_id)
@@ -207,8 +211,8 @@ class Posters:
         return poster
 
 
-def readable(routed: AnyRouted, poster: Poster) -> AnyRouted:
-    """The event as its judge can read it: the columns of a sale that was scanned by another version say nothing of this one's rules."""
-    if isinstance(routed, PlainSale) and routed.batch.scanner is not poster.scanner:
-        return decoded(routed)
-    return routed
+def readable(batch: Sequence[AnyRouted], poster: Poster) -> Sequence[AnyRouted]:
+    """Events as their judge can read them: the columns of sales that were scanned by another version say nothing of this one's rules."""
+    if all(scanned is None or scanned.scanner is poster.scanner for scanned in set(map(SCANNED_WITH, batch))):
+        return batch
+    return [decoded(sale) if isinstance(sale, PlainSale) and sale.batch.scanner is not poster.scanner else sale for sale in batch]

@@ -7,6 +7,7 @@ or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refu
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
+from operator import attrgetter
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -48,6 +49,8 @@ from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned
 from tillstream.schemas.receipts import Return, Sale
+
+SCANNED_WITH = attrgetter("batch")
 
 DAYS_MAX = 4_000
 """Local dates whose expiry dates are remembered: ten years of them."""
@@ -96,7 +99,7 @@ class Poster:
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order, each sale's followed by those of what waited for it; the snapshot has everything applied on return."""
         outcomes: list[Outcome] = []
-        for scanned, some in groupby(batch, lambda routed: routed.batch if isinstance(routed, PlainSale) else None):
+        for scanned, some in groupby(batch, SCANNED_WITH):
             if scanned is None:
                 outcomes.extend(self.post_decoded(list(some), snapshot))  # type: ignore[arg-type]
             else:

@@ -1,7 +1,7 @@
 """An event on its way to its account, and what became of it there."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 from tillstream.kernels.keys import key_of, sale_key_of
 from tillstream.kernels.plain import PlainSale
@@ -19,6 +19,9 @@ class Routed:
     """
 
     __slots__ = ("account_id", "event", "key", "offset", "raw", "sale_key")
+
+    batch: ClassVar[None] = None
+    """A plain sale names those that were scanned with it."""
 
     def __init__(self, event: LedgerEvent, account_id: str | None, offset: int, raw: bytes) -> None:
         self.event = event

@@ -9,7 +9,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -79,6 +78,8 @@ class _Append(NamedTuple):
     consumed: Consumed | None
     membership: object
     done: asyncio.Future[dict[str, int]]
+    places: set[tuple[str, int]]
+    """Where the records went; filled as they are handed over."""
 
 
 class Writer:
@@ -128,7 +129,7 @@ class Writer:
         if self.stopped:
             raise WriteFailed("the writer has stopped")
         done: asyncio.Future[dict[str, int]] = asyncio.get_running_loop().create_future()
-        await self.queue.put(_Append(list(records), consumed, membership, done))
+        await self.queue.put(_Append(list(records), consumed, membership, done, set()))
         return await done
 
     async def _run(self) -> None:
@@ -162,8 +163,7 @@ class Writer:
         return group, None
 
     def _places(self, append: _Append) -> dict[str, int]:
-        written = sorted(set(map(attrgetter("topic", "partition"), append.records)))
-        return {topic: self._last(topic, partition) for topic, partition in written}
+        return {topic: self._last(topic, partition) for topic, partition in sorted(append.places)}
 
     def _last(self, topic: str, partition: int) -> int:
         """The last offset appended to a partition, -1 where there is none, or the key decides."""
@@ -177,7 +177,7 @@ class Writer:
             self.producer.begin_transaction()
         try:
             for append in group:
-                self._produce(append.records)
+                self._produce(append)
             if self.transactional:
                 self._commit_transaction([append.consumed for append in group if append.consumed], group[0].membership)
             elif self.producer.flush(COMMIT_S) > 0:
@@ -197,14 +197,18 @@ class Writer:
             self.steps.take(self.producer.send_offsets_to_transaction, offsets, membership)
         self.steps.take(self.producer.commit_transaction)
 
-    def _produce(self, records: Sequence[Record]) -> None:
+    def _produce(self, append: _Append) -> None:
         """Hands records over; what becomes of each goes into `told` by a built-in, since there may be a hundred thousand a second."""
-        produce, told = self.producer.produce, self.told
-        for topic, key, value, partition, timestamp_ms in records:
+        produce, told, places = self.producer.produce, self.told, append.places
+        place: tuple[str, int] | None = None
+        for topic, key, value, partition, timestamp_ms in append.records:
+            if (topic, partition) != place:  # They come in runs.
+                place = topic, partition
+                places.add(place)
+                note = told[place].__setitem__
             while True:
                 try:
-                    produce(topic, value, key, partition, on_delivery=told[topic, partition].__setitem__, timestamp=timestamp_ms)
+                    produce(topic, value, key, partition, note, timestamp=timestamp_ms)
                     break
                 except BufferError:
                     self.producer.poll(QUEUE_FULL_S)
-

@@ -194,14 +194,14 @@ def decode_routed(messages: Sequence[Message], scanner: Scanner | None) -> tuple
     return routed, letters
 
 
-def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> Iterator[Record]:
+def ledger_records(partition: int, outcomes: Sequence[Outcome]) -> list[Record]:
     """Ledger records go to the partition that their event came from, number for number."""
-    for outcome in outcomes:
-        account = outcome.routed.account_id
-        key = None if account is None else account.encode()
-        for record in outcome.records:
-            # As Record(...) would do it, without the call of a Python function.
-            yield tuple.__new__(Record, (LEDGER, key, record, partition, 0))
+    new = tuple.__new__  # As Record(...) would do it, without the call of a Python function.
+    return [
+        new(Record, (LEDGER, None if (account := outcome.routed.account_id) is None else account.encode(), record, partition, 0))
+        for outcome in outcomes
+        for record in outcome.records
+    ]
 
 
 def followers(outcomes: Sequence[Outcome], fetched: Fetched) -> Iterator[Record]:

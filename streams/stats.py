@@ -62,8 +62,10 @@ class Stats:
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Adds what became of one batch."""
-        for (waited, status), events in Counter(map(attrgetter("waited", "status"), outcomes)).items():
-            self.outcomes["taken_up" if waited else status] += events
+        on_time = [outcome.status for outcome in outcomes if not outcome.waited]
+        self.outcomes.update(on_time)
+        if len(on_time) < len(outcomes):
+            self.outcomes["taken_up"] += len(outcomes) - len(on_time)
         self.records += sum(map(len, map(attrgetter("records"), outcomes)))
 
     def clock(self, now_ms: int, messages: Sequence[Message]) -> None:
