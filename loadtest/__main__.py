@@ -1,4 +1,4 @@
-"""The command line: `python -m loadtest pipeline|kernel|transport|lane|propensity`, from a checkout with the package installed.
+"""The command line: `python -m loadtest pipeline|kernel|transport|lane|replies|propensity`, from a checkout with the package installed.
 
 Exit status 0 where every goal is reached, 1 where one is missed or a run is void, 2 for bad usage.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from loadtest import kernel, lane, pipeline, propensity, transport
+from loadtest import kernel, lane, pipeline, propensity, replies, transport
 from loadtest.contender import VoidRunError
 from loadtest.lane_picture import picture
 from loadtest.report import Report
@@ -122,6 +122,22 @@ def run_lane(
         raise click.ClickException(str(void)) from None
     if svg is not None:
         svg.write_text(picture(steps), encoding="utf-8")
+    finish(report, as_json, out)
+
+
+@main.command("replies", epilog="Example: python -m loadtest replies --seconds 5")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts.")
+@click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="Length of each run.")
+@click.option("--rate", type=click.IntRange(1, 10_000), default=300, show_default=True, help="Replies a second.")
+@click.option("--kafka", default="", help="Measure by this broker, in place of an embedded one.")
+def run_replies(out: Path | None, as_json: bool, runs: int, seconds: float, rate: int, kafka: str) -> None:
+    """From the worker to the gateway: by a channel of Redis, as it is, or by a topic of Kafka."""
+    try:
+        report = replies.run(rate, seconds, runs, kafka, progress)
+    except VoidRunError as void:
+        raise click.ClickException(str(void)) from None
     finish(report, as_json, out)
 
 

@@ -209,3 +209,12 @@ def test_lane_picture_has_every_step_of_every_kind() -> None:
     assert heights == sorted(heights, reverse=True)
     assert [step.holds for step in steps] == [True, False, False]
     assert [step.queues for step in steps] == [False, False, True]
+
+
+def test_replies_come_by_either_way() -> None:
+    report = report_of(loadtest("replies", "--seconds", "1", "--rate", "50", "--runs", "1", "--json"))
+    for way in ("channel", "topic"):
+        figures = report["figures"][way]
+        assert figures["missed"] == 0
+        assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+        assert figures["cpu_us_per_reply"].keys() == {"worker", "gateway", "redis", "broker"}
