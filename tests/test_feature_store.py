@@ -8,6 +8,7 @@ import pytest
 from tests.redis_servers import RedisServer, redis_server  # noqa: F401
 from tests.test_state import client_of
 from tillstream.sinks.features import MARK_S, PURCHASES, VISITORS_MAX, VISITS, FeatureStore, Kept, Trace
+from tillstream.sinks.redis import RedisEmptied
 from tillstream.sinks.state import Fenced
 
 ODD = ("v-1", "{o2}", "a:b", "żółw 日本", "x" * 256)
@@ -47,6 +48,22 @@ def test_store_batch_from_another_offset_is_refused_and_changes_nothing(server: 
             await store.apply(VISITS, 3, -1, 17, {"v-1": Kept(b"again", 500)})
         assert refused.value.offset == 17
         assert await store.load(VISITS, 3, ["v-1"]) == (17, {"v-1": b"first"})
+
+    with_store(server, scenario)
+
+
+def test_store_that_finds_redis_behind_what_it_saw_goes_no_further(server: RedisServer) -> None:
+    async def scenario(store: FeatureStore) -> None:
+        await store.apply(VISITS, 3, -1, 17, {})
+        for behind in ("16", None):
+            await store.client.delete(VISITS.meta(3))
+            if behind is not None:
+                await store.client.hset(VISITS.meta(3), "offset", behind)
+            with pytest.raises(RedisEmptied, match="stood at 17"):
+                await store.load(VISITS, 3, ["v-1"])
+            with pytest.raises(RedisEmptied):
+                await store.standing(VISITS, 3)
+        assert await FeatureStore(store.client).standing(VISITS, 3) == -1
 
     with_store(server, scenario)
 

@@ -34,10 +34,10 @@ def status(as_json: bool) -> None:
 async def read_status() -> dict[str, Any]:
     """`offers`: by offer id the counts by what became of it; `budgets`: triggers so far of offers that have one."""
     from tillstream.servers import redis_of
-    from tillstream.sinks.offers import OfferStore
+    from tillstream.sinks.offer_view import OfferView
     from tillstream.streams.stats import read_stats
 
     async with redis_of(load_config()) as client:
         stats = await read_stats(client)
         counts = {name: dict(sorted(stats.offers[name].items())) for name in sorted(stats.offers)}
-        return {"offers": counts, "budgets": await OfferStore(client).spent()}
+        return {"offers": counts, "budgets": await OfferView(client).spent()}
