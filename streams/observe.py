@@ -13,13 +13,14 @@ A batch of one partition goes through these steps, in this order:
 Delivery: exactly once in effect; the idempotency key is the offset. A refused write means that another worker has the partition.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from datetime import datetime
 from time import time_ns
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import Message
+from msgspec import structs
 
 from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import of_click
@@ -102,8 +103,10 @@ class Observe:
         places = {account: partition_of(account, self.partitions) for account in sorted(places_of(persons))}
         found = await self.store.read(PURCHASES, places)
         purchases = {account: decode_purchases(state) for account, state in found.items()}
+        nobodies = [one.visits.link.identity for one, person in zip(folded, persons, strict=True) if person is None and one.visits.link]
+        erased = await self.persons.erased(identity for identity in nobodies if identity is not None)
         return [
-            one if person is None else with_person(one, person, purchases.get(person.account_id))
+            without_link(one, erased) if person is None else with_person(one, person, purchases.get(person.account_id))
             for one, person in zip(folded, persons, strict=True)
         ]
 
@@ -118,8 +121,9 @@ class Observe:
         states = {
             visitor: Kept(encode_visits(one.visits), UNLINKED_S if one.person is None else VISITORS_S) for visitor, one in latest.items()
         }
-        await self.store.note_visitors(traces)
-        await self.store.apply(VISITS, partition, before, after, states)
+        forgotten = await self.store.note_visitors(traces)
+        kept = {visitor: state for visitor, state in states.items() if VISITS.key(partition, visitor) not in forgotten}
+        await self.store.apply(VISITS, partition, before, after, kept)
 
 
 def case_of(one: Seen) -> Case | None:
@@ -177,6 +181,14 @@ def identity_in(visits: Visits, accounts: dict[str, str]) -> Identity | None:
         return link.identity
     account = accounts.get(link.sale_key or "")
     return None if account is None else identity_of(account)
+
+
+def without_link(one: Seen, erased: Set[str]) -> Seen:
+    """A page view of nobody; of a member who was erased nothing is kept, the name least of all."""
+    link = one.visits.link
+    if link is None or link.identity is None or link.identity.value not in erased:
+        return one
+    return one._replace(visits=structs.replace(unobserved(one.visits), link=None))
 
 
 def with_person(one: Seen, person: Person, purchases: Purchases | None) -> Seen:
