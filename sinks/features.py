@@ -27,7 +27,7 @@ MARK_S = 60
 """Longer than any batch takes between reading its states and writing them."""
 
 VISITORS_MAX = 1_000
-"""Visitors noted of a member: nobody has so many browsers, but anybody may claim to be a member. Of others the latest stay."""
+"""Visitors kept of a member: nobody has so many browsers, but anybody may claim to be a member. The latest stay, others are deleted."""
 
 VISITORS_S = 30 * 86_400
 ACCOUNTS_S = 400 * 86_400
@@ -139,13 +139,17 @@ class FeatureStore(Asks):
         commands: list[tuple[Any, ...]] = []
         for member, key, at_ms in traces:
             place = trace_key(name, member)
-            commands += [("ZADD", place, at_ms, key), ("ZREMRANGEBYRANK", place, 0, -VISITORS_MAX - 1), ("EXPIRE", place, seconds)]
+            commands += [("ZADD", place, at_ms, key), ("ZRANGE", place, 0, -VISITORS_MAX - 1)]
+            commands += [("ZREMRANGEBYRANK", place, 0, -VISITORS_MAX - 1), ("EXPIRE", place, seconds)]
             # Behind the note: whoever forgets the member sets this before it reads the notes, so one of the two sees the other.
             commands.append(("EXISTS", trace_key(FORGOTTEN, member)))
         answers = await self._all(commands)
-        forgotten = [trace for trace, marked in zip(traces, answers[3::4], strict=True) if marked]
+        forgotten = [trace for trace, marked in zip(traces, answers[4::5], strict=True) if marked]
+        # What is noted no more would outlive an erasure.
+        beyond = dict.fromkeys(key.decode() for keys in answers[1::5] for key in keys)
+        await self._all(("DEL", key) for key in beyond)
         await self._all(("ZREM", trace_key(name, trace.member), trace.key) for trace in forgotten)
-        return {trace.key for trace in forgotten}
+        return {trace.key for trace in forgotten} | beyond.keys()
 
     async def forget(self, members: Mapping[str, int]) -> None:
         """Forgets all states in which something of some members is; by member the partition of its own account."""

@@ -2,9 +2,10 @@
 
 A batch of one partition goes through these steps, in this order:
 
-(1) decode; what is no page view is counted in the log and left: anybody may write pages, and a dead letter for each would be kept for ever;
+(1) decode; what is no page view is counted and left: anybody may write pages, and a dead letter for each would be kept for ever;
 (2) read the states of its visitors, and the offset that they stand at, in one round trip; what is in them already is skipped;
-(3) fold the page views into the states, one by one (models/features/visits.py), each at its own time;
+(3) fold the page views into the states, one by one (models/features/visits.py), each at its own time; of a visitor who floods, what is
+    beyond `visitor_events_max` in a minute is counted and left: it costs no more than its decoding;
 (4) look up who the visitors are, by what they claim or the receipts of what they bought, and, of members who agree to it, their purchases;
     of those who do not, only the link is kept;
 (5) write the states in one function call, fenced on the offset of (2); first of all note whose they are, so that an erasure finds them;
@@ -27,7 +28,7 @@ from tillstream.kernels.offer_occasions import of_click
 from tillstream.models.features.declared import features
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, decode_purchases
-from tillstream.models.features.visits import Visits, decode_visits, encode_visits, seen, unobserved
+from tillstream.models.features.visits import Visits, arrived, decode_visits, encode_visits, is_flooding, seen, unobserved
 from tillstream.schemas.clickstream import ClickEvent, decode_click
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.program_offers import OfferGoods
@@ -38,6 +39,7 @@ from tillstream.streams.decide import Decide
 from tillstream.streams.groups import partition_of
 from tillstream.streams.offer_cases import Case
 from tillstream.streams.persons import Person, Persons, identity_of, places_of
+from tillstream.streams.stats import Stats
 
 UNLINKED_S = 2 * 86_400
 """Of a visitor that is nobody's nothing is left by then: twelve half-lives."""
@@ -68,13 +70,17 @@ class Seen(NamedTuple):
 
 
 class Observe:
-    """Observes batches of page views; `partitions` are those of `transactions`."""
+    """Observes batches of page views; `partitions` are those of `transactions`, `events_max` of one visitor count in a minute."""
 
-    def __init__(self, store: FeatureStore, directory: Directory, partitions: int, decide: Decide | None = None) -> None:
+    def __init__(
+        self, store: FeatureStore, directory: Directory, partitions: int, events_max: int, stats: Stats, decide: Decide | None = None
+    ) -> None:
         self.store = store
         self.directory = directory
         self.persons = Persons(directory.registry)
         self.partitions = partitions
+        self.events_max = events_max
+        self.stats = stats
         self.decide = decide
 
     async def observe(self, partition: int, messages: Sequence[Message]) -> None:
@@ -83,11 +89,13 @@ class Observe:
         Raises:
             Fenced: another worker has written this partition's states meanwhile.
         """
-        arrived, last = decode_batch(messages), messages[-1].offset() or 0  # (1)
-        offset, found = await self.store.load(VISITS, partition, visitors_of(arrived))  # (2)
+        read, last = decode_batch(messages), messages[-1].offset() or 0  # (1)
+        offset, found = await self.store.load(VISITS, partition, visitors_of(read))  # (2)
         if last <= offset:
             return
-        folded = fold([one for one in arrived if one.offset > offset], found)  # (3)
+        new = [one for one in read if one.offset > offset]
+        folded = fold(new, found, self.events_max)  # (3)
+        self.stats.count_clicks(observed=len(folded), flooding=len(new) - len(folded), malformed=len(messages) - len(read))
         known = await self.known(folded)  # (4)
         if self.decide is not None:
             # Before the states are written: what is judged again after a crash is judged by the same.
@@ -140,7 +148,7 @@ def case_of(one: Seen) -> Case | None:
 
 def decode_batch(messages: Sequence[Message]) -> list[Arrived]:
     """What decoded, in order; the rest is one line in the log, however much it is."""
-    arrived: list[Arrived] = []
+    read: list[Arrived] = []
     malformed: list[tuple[int, Malformed]] = []
     for message in messages:
         offset, arrived_ms = message.offset() or 0, message.timestamp()[1]
@@ -149,25 +157,28 @@ def decode_batch(messages: Sequence[Message]) -> list[Arrived]:
         except Malformed as problem:
             malformed.append((offset, problem))
         else:
-            arrived.append(Arrived(click, min(instant_ms(click.time), arrived_ms), arrived_ms, offset))
+            read.append(Arrived(click, min(instant_ms(click.time), arrived_ms), arrived_ms, offset))
     if malformed:
         first = {"offset": malformed[0][0], "error": str(malformed[0][1])[:200]}
         _log.warning("clicks_malformed", partition=messages[0].partition(), count=len(malformed), first=first)
-    return arrived
+    return read
 
 
-def visitors_of(arrived: Iterable[Arrived]) -> list[str]:
+def visitors_of(events: Iterable[Arrived]) -> list[str]:
     """Whose states a batch needs."""
-    return list(dict.fromkeys(one.click.data.visitor_id for one in arrived))
+    return list(dict.fromkeys(one.click.data.visitor_id for one in events))
 
 
-def fold(arrived: Iterable[Arrived], found: dict[str, bytes]) -> list[Seen]:
-    """The page views, each with the state behind it."""
+def fold(events: Iterable[Arrived], found: dict[str, bytes], events_max: int) -> list[Seen]:
+    """The page views, each with the state behind it; of a visitor `events_max` in a minute, the others are left out."""
     states: dict[str, Visits] = {visitor: decode_visits(state) for visitor, state in found.items()}
     folded = []
-    for one in arrived:
+    for one in events:
         visitor = one.click.data.visitor_id
-        states[visitor] = seen(states.get(visitor), one.click, one.at_ms)
+        before = states.get(visitor)
+        if is_flooding(before, one.arrived_ms, events_max):
+            continue
+        states[visitor] = arrived(before, seen(before, one.click, one.at_ms), one.arrived_ms)
         folded.append(Seen(one, states[visitor]))
     return folded
 

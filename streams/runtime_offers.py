@@ -47,7 +47,7 @@ class OffersRuntime(Runtime):
         self.champions = Champions(CheckpointStore(self.redis), Signer(self.settings.identity_key.encode()))
         await self.champions.refresh()
         decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, self.champions, partitions)
-        self.observe = Observe(self.store, self.directory, partitions, decide)
+        self.observe = Observe(self.store, self.directory, partitions, self.settings.visitor_events_max, self.stats, decide)
         self.regard = Regard(self.store, registry, decide)
         self.forget = Forget(self.store, registry, partitions, view)
 

@@ -59,8 +59,10 @@ class Room:
     def __init__(self, here: Stage, client: Any, other: Any, writer: Writer) -> None:
         self.here, self.client, self.other = here, client, other
         features, registry = FeatureStore(client), RegistryStore(client)
-        decide = Decide(lambda: TIMETABLE, OfferStore(client), registry, writer, Stats(), NoModels(), PARTITIONS)
-        self.observe, self.regard = Observe(features, Directory(client), PARTITIONS, decide), Regard(features, registry, decide)
+        stats, events_max = Stats(), here.config.visitor_events_max
+        decide = Decide(lambda: TIMETABLE, OfferStore(client), registry, writer, stats, NoModels(), PARTITIONS)
+        self.observe = Observe(features, Directory(client), PARTITIONS, events_max, stats, decide)
+        self.regard = Regard(features, registry, decide)
         self.forget = Forget(FeatureStore(other), RegistryStore(other), PARTITIONS, OfferView(other))
 
     async def note(self, event: dict[str, Any], *, forgotten: bool) -> None:

@@ -107,9 +107,13 @@ def test_store_forgotten_member_has_no_state_and_a_batch_under_way_brings_none_b
 
 def test_store_visitors_that_claim_one_member_are_noted_up_to_a_bound(server: RedisServer) -> None:
     async def scenario(store: FeatureStore) -> None:
-        await store.note_visitors(Trace("m1", VISITS.key(0, f"v-{n}"), n) for n in range(VISITORS_MAX + 50))
-        await store.apply(VISITS, 0, -1, 1, {"v-0": Kept(b"old", 500), f"v-{VISITORS_MAX + 49}": Kept(b"new", 500)})
+        await store.note_visitors([Trace("m1", VISITS.key(0, "v-0"), 0)])
+        await store.apply(VISITS, 0, -1, 1, {"v-0": Kept(b"old", 500)})
+        beyond = await store.note_visitors(Trace("m1", VISITS.key(0, f"v-{n}"), n) for n in range(1, VISITORS_MAX + 50))
+        assert beyond == {VISITS.key(0, f"v-{n}") for n in range(50)}
+        await store.apply(VISITS, 0, 1, 2, {f"v-{VISITORS_MAX + 49}": Kept(b"new", 500)})
+        assert (await store.load(VISITS, 0, ["v-0", f"v-{VISITORS_MAX + 49}"])).found == {f"v-{VISITORS_MAX + 49}": b"new"}
         await store.forget({"m1": 0})
-        assert (await store.load(VISITS, 0, ["v-0", f"v-{VISITORS_MAX + 49}"])).found == {"v-0": b"old"}
+        assert (await store.load(VISITS, 0, [f"v-{VISITORS_MAX + 49}"])).found == {}
 
     with_store(server, scenario)

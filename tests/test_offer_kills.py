@@ -26,7 +26,7 @@ from tillstream.kernels.offer_occasions import Happened, matches, of_click, of_s
 from tillstream.kernels.offering import Made, Occasioned, Person, is_control, offers_in_force, verdict
 from tillstream.kernels.timetable import Timetable
 from tillstream.models.features.purchases import Purchases, bought, decode_purchases
-from tillstream.models.features.visits import Visits, decode_visits, seen
+from tillstream.models.features.visits import decode_visits
 from tillstream.schemas.events import SaleEvent, decode
 from tillstream.schemas.member_state import Profile
 from tillstream.schemas.offers import DecidedEvent, TriggeredEvent, decode_outcome, decode_trigger
@@ -37,6 +37,7 @@ from tillstream.sinks.offers import BUDGETS
 from tillstream.sinks.writer import PRODUCER
 from tillstream.streams.groups import partition_of
 from tillstream.streams.observe import decode_batch as decode_clicks
+from tillstream.streams.observe import fold
 from tillstream.streams.programs import publish
 from tillstream.streams.topics import CLICKSTREAM, OUTCOMES, TRANSACTIONS, TRIGGERS
 
@@ -238,10 +239,8 @@ def occasions(here: Stage) -> Iterator[tuple[str, Happened]]:
 
 def assert_features_equal(here: Stage) -> None:
     """What Redis has of visitors and members is what the topics make of them."""
-    visits: dict[str, Visits] = {}
-    for one in decode_clicks(here.records(CLICKSTREAM)):
-        name = one.click.data.visitor_id
-        visits[name] = seen(visits.get(name), one.click, one.at_ms)
+    folded = fold(decode_clicks(here.records(CLICKSTREAM)), {}, here.config.visitor_events_max)
+    visits = {one.arrived.click.data.visitor_id: one.visits for one in folded}
     purchases: dict[str, Purchases] = {}
     for message in here.records(TRANSACTIONS):
         event = decode(message.value() or b"")
