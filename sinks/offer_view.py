@@ -66,6 +66,11 @@ class OfferView(Asks):
         await self._all(("SET", TOOK + decision, 1, "EX", TOOK_S) for decision in took)
         return missing
 
+    async def decisions(self, asked: Iterable[tuple[str, str]]) -> list[str | None]:
+        """The id of the decision that Redis has of (member, event's key), in the same order."""
+        found = await self._all([("HGET", member_keys(member)[0], event) for member, event in asked])
+        return [None if raw is None else decode_made(raw).decision_id for raw in found]
+
     async def restore_budgets(self, triggered: Mapping[str, int]) -> None:
         """Makes what budgets took no less than `triggered`, by offer id."""
         if triggered:

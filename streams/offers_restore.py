@@ -46,9 +46,14 @@ class Block(NamedTuple):
 
 
 class Triggered:
-    """How many times each offer was triggered, by the topic; a decision that stands twice counts once."""
+    """How many times each offer was triggered while it had a budget, by the topic; a decision that stands twice counts once.
 
-    def __init__(self) -> None:
+    `decisions` are those on any offer, of the control groups too.
+    """
+
+    def __init__(self, timetable: Timetable) -> None:
+        self.timetable = timetable
+        self.decisions = 0
         self.counts: Counter[str] = Counter()
         self.lately: dict[str, int] = {}
 
@@ -59,7 +64,14 @@ class Triggered:
             del self.lately[oldest[0]]
         if name not in self.lately:
             self.lately[name] = appended_ms
-            self.counts[event.data.offer_id] += event.data.group == "treated"
+            self.decisions += 1
+            self.counts[event.data.offer_id] += event.data.group == "treated" and self.had_budget(event)
+
+    def had_budget(self, event: DecidedEvent) -> bool:
+        """Whether the offer had one by the version that it was decided by; of one that was taken back, nobody knows better."""
+        version = self.timetable.by_version.get(event.data.program_version)
+        offers = [] if version is None else [offer for offer in version.program.offers if offer.id == event.data.offer_id]
+        return not offers or offers[0].budget is not None
 
 
 async def restore_offers(
@@ -72,7 +84,7 @@ async def restore_offers(
     """
     filled = await view.filled()
     first = 0 if filled is None else filled.offset + 1
-    last, missing, triggered = first - 1, 0, Triggered()
+    last, missing, triggered = first - 1, 0, Triggered(timetable)
     blocks = decided_blocks(kafka, first)
     while (block := await asyncio.to_thread(next, blocks, None)) is not None:  # (1)
         missing += await restore_block(view, registry, timetable, [event for event, _ in block.decided], now)
@@ -80,7 +92,7 @@ async def restore_offers(
             triggered.add(event, appended_ms)
         last = block.last
     if missing:
-        await view.restore_budgets(triggered.counts if first == 0 else await asyncio.to_thread(counted, kafka))  # (2)
+        await view.restore_budgets(triggered.counts if first == 0 else await asyncio.to_thread(counted, kafka, timetable))  # (2)
     token = await view.note_filled(last, filled)  # (3)
     if token is None:
         raise RedisEmptied
@@ -90,15 +102,20 @@ async def restore_offers(
 async def restore_block(
     view: OfferView, registry: RegistryStore, timetable: Timetable, decided: Sequence[DecidedEvent], now: datetime
 ) -> int:
-    """Puts decisions back where they are missing, as far as any cap looks; how many were missing."""
+    """Puts decisions back where they are missing; how many were."""
+    rows = await rows_of(registry, timetable, decided, now)
+    took = [row.made.decision_id for row in rows if row.made.at_ms > instant_ms(now) - TOOK_S * 1_000]
+    return await view.restore(rows, took)
+
+
+async def rows_of(registry: RegistryStore, timetable: Timetable, decided: Sequence[DecidedEvent], now: datetime) -> list[Restored]:
+    """Decisions as Redis is to have them: as far back as any cap looks, of members who were not erased since."""
     facts = await registry.facts("members", (event.data.member_id for event in decided))
-    rows = [
+    return [
         Restored(event.data.member_id, event_key(event.data.cause.source, event.data.cause.event_id), made_of(timetable, event))
         for event in decided
         if event.time > now - timedelta(days=KEPT_DAYS_MAX) and is_known_since(facts.get(event.data.member_id, ()), event.time)
     ]
-    took = [row.made.decision_id for row in rows if row.made.at_ms > instant_ms(now) - TOOK_S * 1_000]
-    return await view.restore(rows, took)
 
 
 def is_known_since(facts: Sequence[Fact], at: datetime) -> bool:
@@ -107,9 +124,9 @@ def is_known_since(facts: Sequence[Fact], at: datetime) -> bool:
     return any(fact.kind == "enrolled" for fact in facts) and not any(fact.kind == "erased" and fact.order >= instant for fact in facts)
 
 
-def counted(kafka: Mapping[str, Any]) -> Counter[str]:
-    """How many times each offer was triggered, by the whole topic."""
-    triggered = Triggered()
+def counted(kafka: Mapping[str, Any], timetable: Timetable) -> Counter[str]:
+    """What the whole topic says that budgets took."""
+    triggered = Triggered(timetable)
     for block in decided_blocks(kafka, 0):
         for event, appended_ms in block.decided:
             triggered.add(event, appended_ms)

@@ -361,7 +361,7 @@ def test_repeats_of_decisions_count_once_and_what_is_remembered_is_bounded() -> 
         )  # fmt: skip
         return DecidedEvent(specversion="1.0", id=f"d-{number}/decided", source="s", time=AT, data=data)
 
-    triggered = Triggered()
+    triggered = Triggered(Timetable([parse_program(program())]))
     for number in range(1_000):
         triggered.add(decided(number), number * 60_000)
         triggered.add(decided(max(0, number - 60)), number * 60_000)  # Judged again an hour later.
