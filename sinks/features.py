@@ -6,13 +6,13 @@
     {v3}:purchases:<account>    string  state of an account's purchases; fades
     {f7}:visitors:<member>      zset    keys of the states of visitors linked to a member -> when, ms (32 tags); fades
     {f7}:accounts:<member>      zset    keys of the states in which purchases of a member are, where its own account is not the one; fades
-    {f7}:forgotten:<member>     string  the member was forgotten within the last minute
+    {f7}:forgotten:<member>     string  the member was forgotten within the last minute: `erased`, or else withdrew the consent to features
 
 Delivery: exactly once in effect. A batch's states are written by one function call, fenced on the offset that they were read with; the
 idempotency key is that offset. In the place of a forgotten state stands a mark for a minute, over which nothing is written.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tillstream.sinks.redis import Asks, Redis, RedisEmptied, tag_of
@@ -22,6 +22,7 @@ MARK = b"-"
 """Stands for what was forgotten; no state is as short."""
 
 FORGOTTEN = "forgotten"
+ERASED = b"erased"
 
 MARK_S = 60
 """Longer than any batch takes between reading its states and writing them."""
@@ -73,11 +74,12 @@ class Kept(NamedTuple):
 
 
 class Trace(NamedTuple):
-    """That something of a member is in the state at `key`, since `at_ms`."""
+    """That something of a member is in the state at `key`, since `at_ms`: features, or, of who does not agree to them, the link alone."""
 
     member: str
     key: str
     at_ms: int
+    featured: bool = True
 
 
 class FeatureStore(Asks):
@@ -137,23 +139,25 @@ class FeatureStore(Asks):
 
     async def _note(self, name: str, traces: Sequence[Trace], seconds: int) -> set[str]:
         commands: list[tuple[Any, ...]] = []
-        for member, key, at_ms in traces:
+        for member, key, at_ms, _ in traces:
             place = trace_key(name, member)
             commands += [("ZADD", place, at_ms, key), ("ZRANGE", place, 0, -VISITORS_MAX - 1)]
             commands += [("ZREMRANGEBYRANK", place, 0, -VISITORS_MAX - 1), ("EXPIRE", place, seconds)]
             # Behind the note: whoever forgets the member sets this before it reads the notes, so one of the two sees the other.
-            commands.append(("EXISTS", trace_key(FORGOTTEN, member)))
+            commands.append(("GET", trace_key(FORGOTTEN, member)))
         answers = await self._all(commands)
-        forgotten = [trace for trace, marked in zip(traces, answers[4::5], strict=True) if marked]
+        marks = zip(traces, answers[4::5], strict=True)
+        forgotten = [trace for trace, mark in marks if mark == ERASED or (mark is not None and trace.featured)]
         # What is noted no more would outlive an erasure.
         beyond = dict.fromkeys(key.decode() for keys in answers[1::5] for key in keys)
         await self._all(("DEL", key) for key in beyond)
         await self._all(("ZREM", trace_key(name, trace.member), trace.key) for trace in forgotten)
         return {trace.key for trace in forgotten} | beyond.keys()
 
-    async def forget(self, members: Mapping[str, int]) -> None:
-        """Forgets all states in which something of some members is; by member the partition of its own account."""
-        await self._all(("SET", trace_key(FORGOTTEN, member), MARK, "EX", MARK_S) for member in members)
+    async def forget(self, members: Mapping[str, int], erased: Collection[str] = ()) -> None:
+        """Forgets all states in which something of some members is; by member the partition of its own account. Some are `erased`."""
+        marks = {member: ERASED if member in erased else MARK for member in members}
+        await self._all(("SET", trace_key(FORGOTTEN, member), mark, "EX", MARK_S) for member, mark in marks.items())
         own = [PURCHASES.key(partition, member) for member, partition in members.items()]
         traces = [trace_key(name, member) for member in members for name in ("visitors", "accounts")]
         noted = await self._all([("ZRANGE", place, 0, -1) for place in traces])

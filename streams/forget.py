@@ -41,7 +41,8 @@ class Forget:
         unwilling = [member for member, known in latest.items() if not agrees(map(fact_in, known.facts))]
         facts = await self.registry.facts("members", unwilling)  # (2)
         still = [member for member in unwilling if not agrees(facts.get(member, ()))]
-        await self.store.forget({member: partition_of(member, self.partitions) for member in still})
+        gone = {member for member in still if not any(fact.kind == "enrolled" for fact in facts.get(member, ()))}
+        await self.store.forget({member: partition_of(member, self.partitions) for member in still}, gone)
         if self.offers is not None:
             await self.offers.forget([member for member, known in latest.items() if is_erased(known)])
 

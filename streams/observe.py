@@ -122,7 +122,7 @@ class Observe:
         """Writes the states behind the last page view of each visitor."""
         latest = {one.arrived.click.data.visitor_id: one for one in known}
         traces = [
-            Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms)
+            Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms, one.person.profiled)
             for visitor, one in latest.items()
             if one.person is not None
         ]

@@ -17,6 +17,7 @@ from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import key_of
 from tillstream.kernels.sealing import seal_event
 from tillstream.kernels.timetable import Timetable
+from tillstream.models.features.visits import decode_visits
 from tillstream.schemas.events import MemberEvent, decode
 from tillstream.schemas.offers import Judgement, decode_trigger
 from tillstream.schemas.program_file import parse_program
@@ -44,6 +45,9 @@ TRIPS_MAX = 40
 KEPT_PREFIXES = (b"{o", b"{v", b"{d", b"{s", b"{f", b"tillstream:offer:")
 """Keys of features and offers; the ledger stays under the account's id, and of the member that it was erased."""
 
+MARKS = (b"-", b"erased", {b"-": b""})
+"""What stands for a minute where something was forgotten."""
+
 TIMETABLE = Timetable([parse_program(OFFERS)])
 
 
@@ -59,9 +63,9 @@ class Room:
     def __init__(self, here: Stage, client: Any, other: Any, writer: Writer) -> None:
         self.here, self.client, self.other = here, client, other
         features, registry = FeatureStore(client), RegistryStore(client)
-        stats, events_max = Stats(), here.config.visitor_events_max
-        decide = Decide(lambda: TIMETABLE, OfferStore(client), registry, writer, stats, NoModels(), PARTITIONS)
-        self.observe = Observe(features, Directory(client), PARTITIONS, events_max, stats, decide)
+        self.stats = Stats()
+        decide = Decide(lambda: TIMETABLE, OfferStore(client), registry, writer, self.stats, NoModels(), PARTITIONS)
+        self.observe = Observe(features, Directory(client), PARTITIONS, here.config.visitor_events_max, self.stats, decide)
         self.regard = Regard(features, registry, decide)
         self.forget = Forget(FeatureStore(other), RegistryStore(other), PARTITIONS, OfferView(other))
 
@@ -80,6 +84,10 @@ class Room:
             (found,) = [message for message in self.here.records(MEMBERS, 1) if message.key() == name.encode()]
             await self.forget.forget([found])
 
+    def treated(self) -> int:
+        """How many decisions led to a trigger."""
+        return sum(counts["treated"] for counts in self.stats.offers.values())
+
     async def found(self, name: str) -> dict[bytes, Any]:
         """What Redis has in which `name` stands, in a key or a value."""
         found: dict[bytes, Any] = {}
@@ -88,7 +96,7 @@ class Room:
                 kind = await self.other.type(key)
                 read = {b"hash": self.other.hgetall, b"string": self.other.get, b"zset": lambda key: self.other.zrange(key, 0, -1)}[kind]
                 value = await read(key)
-                if value not in (b"-", {b"-": b""}) and (name.encode() in key or name in str(value)):
+                if value not in MARKS and (name.encode() in key or name in str(value)):
                     found[key] = value
         return found
 
@@ -113,15 +121,31 @@ def looked(here: Stage, member: str, number: int, browser: str) -> tuple[int, Se
     return sent(here, CLICKSTREAM, event, browser)
 
 
+def gone(member: str, at: datetime, *, erased: bool) -> dict[str, Any]:
+    """The event by which a member is erased, or withdraws all consents."""
+    if erased:
+        return envelope("member.erased", f"erase {member}", at, "crm", {"member_id": member})
+    consents = dict.fromkeys(("marketing", "personalised", "profiling"), False)
+    return envelope("member.consent_changed", f"no {member}", at, "crm", {"member_id": member, "consents": consents})
+
+
 def triggers(here: Stage, member: str) -> int:
     found = [decode_trigger(message.value() or b"").data.member_id for message in here.records(TRIGGERS)]
     return found.count(member)
 
 
+def features_of(found: dict[bytes, Any]) -> list[bytes]:
+    """The keys of states that tell what somebody did or bought."""
+    visited = [key for key in found if b":visits:" in key and decode_visits(found[key]).total is not None]
+    return [*visited, *(key for key in found if b":purchases:" in key)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("what", "household"), [("page", None), ("receipt", HOME)])
-def test_erasure_at_any_moment_of_a_batch_leaves_nothing_of_the_member(here: Stage, what: str, household: str | None) -> None:
-    """Before each of the batch's round trips to Redis in turn, until there are no more of them."""
+@pytest.mark.parametrize(("what", "household", "erased"), [("page", None, True), ("receipt", HOME, True), ("page", None, False)])
+def test_erasure_or_withdrawal_at_any_moment_of_a_batch_holds(here: Stage, what: str, household: str | None, erased: bool) -> None:
+    """Before each of the batch's round trips to Redis in turn, until there are no more of them. Who was erased leaves nothing, who withdrew
+    no features; neither gets any offer from then on.
+    """
 
     async def run() -> None:
         client, other, writer = connect(here.config.redis), connect(here.config.redis), Writer(here.kafka)
@@ -131,7 +155,7 @@ def test_erasure_at_any_moment_of_a_batch_leaves_nothing_of_the_member(here: Sta
         room = Room(here, client, other, writer)
         try:
             for at in range(TRIPS_MAX):
-                member, now = f"{what[0]}{at}{'h' if household else ''}erased", datetime.now(UTC)
+                member, now = f"{what[0]}{at}{'erased' if erased else 'withdrew'}", datetime.now(UTC)
                 enrolment = enrolled(member, now)
                 enrolment["data"]["household_id"] = household and f"{household} {member}"
                 await room.note(enrolment, forgotten=False)
@@ -140,7 +164,7 @@ def test_erasure_at_any_moment_of_a_batch_leaves_nothing_of_the_member(here: Sta
                     partition, batch = looked(here, member, 1, f"browser {at}")
                 else:
                     partition, batch = sent(here, TRANSACTIONS, {"accountid": account, **sale(member, 1, now)}, account)
-                trips, erasure = 0, envelope("member.erased", f"erase {member}", now + timedelta(seconds=1), "crm", {"member_id": member})
+                trips, erasure = 0, gone(member, now + timedelta(seconds=1), erased=erased)
 
                 async def asked(commands: Any, at: int = at, erasure: dict[str, Any] = erasure) -> Any:
                     nonlocal trips
@@ -156,11 +180,12 @@ def test_erasure_at_any_moment_of_a_batch_leaves_nothing_of_the_member(here: Sta
                     assert at > 3
                     assert triggers(here, member) == 1
                     return
-                assert await room.found(member) == {}, f"erased before round trip {at + 1}"
-                before = triggers(here, member)
+                found, before = await room.found(member), room.treated()
+                assert (features_of(found), found if erased else {}) == ([], {}), f"before round trip {at + 1}"
                 await room.observe.observe(*looked(here, member, 3, f"browser {at}"))
-                assert triggers(here, member) == before
-                assert await room.found(member) == {}
+                found = await room.found(member)
+                assert room.treated() == before
+                assert (features_of(found), found if erased else {}) == ([], {}), f"before round trip {at + 1}, after it"
             pytest.fail("a batch has no end")
         finally:
             client.ask = ask
