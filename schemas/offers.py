@@ -80,7 +80,10 @@ class Worth(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
 
 
 class Triggered(Struct, frozen=True, kw_only=True):
-    """The data of `offer.triggered`; `visitor_id` and `session_id` where a page led to it, `sku` and `category` (globs) its goods."""
+    """The data of `offer.triggered`; `visitor_id` and `session_id` where a page led to it, `sku` and `category` (globs) its goods.
+
+    `purposes`: what the member had agreed to, and must still agree to when it is delivered.
+    """
 
     decision_id: Identifier
     offer_id: Identifier
@@ -95,6 +98,7 @@ class Triggered(Struct, frozen=True, kw_only=True):
     category: list[Label] = []
     visitor_id: Identifier | None = None
     session_id: Identifier | None = None
+    purposes: list[Identifier] = []
 
 
 class Outcome(Struct, frozen=True, kw_only=True, gc=False):

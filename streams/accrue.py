@@ -29,6 +29,7 @@ from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, AccountEvent, Malformed, ReceiptEvent, TickEvent, decode
 from tillstream.sinks.budgets import BudgetStore
+from tillstream.sinks.redis import RedisEmptied
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Loaded, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
@@ -77,9 +78,15 @@ class Accrue:
         self.groups = groups
         self.budgets = budgets
         self.replies = replies
+        self.reached: dict[int, int] = {}
 
     async def post(self, fetched: Fetched) -> None:
-        """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
+        """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own.
+
+        Raises:
+            Fenced: another worker has written this partition meanwhile.
+            RedisEmptied: Redis has less of the ledger than it had; recovery brings it up, when the next worker starts.
+        """
         routed, letters = decode_routed(fetched.messages, self.poster.scanner)
         ticks = [place for place, item in enumerate(routed) if isinstance(item, Routed) and isinstance(item.event, TickEvent)]
         begin = 0
@@ -100,7 +107,7 @@ class Accrue:
         # Before the ledger: without transactions a crash in between repeats what follows, and its key tells; it is never missing.
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
-        await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
+        await self.write(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
         await self.groups.review(others_due(snapshot))
         if replies := replies_of(outcomes, snapshot):
             await self.replies.send(replies)
@@ -115,6 +122,7 @@ class Accrue:
         whole = False
         while True:
             snapshot, standing = await load()
+            self.check_forward(partition, standing)
             if until is not None and until <= standing.offset:
                 return None
             ready, old = split_old([routed for routed in batch if routed.offset > standing.offset], snapshot)
@@ -137,6 +145,7 @@ class Accrue:
         """
         partition = fetched.partition
         standing = await self.state.standing(partition)
+        self.check_forward(partition, standing)
         if tick.offset <= standing.offset:
             return
         dates, due = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
@@ -150,15 +159,27 @@ class Accrue:
             records = [*followers(outcomes, fetched), *ledger_records(partition, outcomes)]
             if records:
                 after = await self.append(fetched, records, standing, None)
-                await self.state.apply(partition, snapshot, standing, after)
+                await self.write(partition, snapshot, standing, after)
             await self.groups.review(others_due(snapshot))
         standing = await self.state.standing(partition)
         seen = Snapshot(standing.as_of)
         closing = record_in(seen, tick_posting(event, tick.offset, None, []))
         after = await self.append(fetched, [Record(LEDGER, None, closing, partition)], standing, tick.offset)
-        await self.state.apply(partition, seen, standing, after._replace(as_of=seen.as_of))
+        await self.write(partition, seen, standing, after._replace(as_of=seen.as_of))
         await self.state.forget_expiries(partition, dates, tick.offset)
         await self.groups.reviews.done(partition)
+
+    def check_forward(self, partition: int, standing: Standing) -> None:
+        """Raises RedisEmptied where a partition has less of its ledger than before: judged by that, what is known would count again."""
+        reached = self.reached.get(partition, -1)
+        if standing.ledger < reached:
+            raise RedisEmptied(f"partition {partition} has the ledger up to {standing.ledger}, and had it up to {reached}")
+        self.reached[partition] = standing.ledger
+
+    async def write(self, partition: int, snapshot: Snapshot, before: Standing, after: Standing) -> None:
+        """Step (4)."""
+        await self.state.apply(partition, snapshot, before, after)
+        self.reached[partition] = after.ledger
 
     async def append(self, fetched: Fetched, records: list[Record], before: Standing, until: int | None) -> Standing:
         """Step (3); where the partition will stand: at `until`, or, None, where it stood, with more in the ledger.

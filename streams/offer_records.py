@@ -91,6 +91,7 @@ def triggered_of(timetable: Timetable, one: Ready, offer: Offer, made: Made, why
         category=offer.goods.category or [],
         visitor_id=one.case.happened.visitor_id,
         session_id=one.case.happened.session_id,
+        purposes=[*purposes(offer)],
     )
 
 
