@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from itertools import groupby
 
+from tillstream.kernels.asked import asked
 from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.lapsing import clamps, touch_before
@@ -49,10 +50,11 @@ class Posters:
         self.timetable = timetable
         self.latest = timetable.effective_versions[-1]
         self._calendars: list[tuple[Dues, int, int]] | None = None
-        looks = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
-        if looks != getattr(self, "looks_at_members", looks):
+        compiled_for = getattr(self, "looks_at_members", None), getattr(self, "asked", None)
+        self.looks_at_members = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
+        self.asked = asked(effective.program for effective in timetable.effective_versions)
+        if (self.looks_at_members, self.asked) != compiled_for:
             self.posters.clear()
-        self.looks_at_members = looks
         self.posters.pop(NOTHING, None)
         self.profile_terms = profile_terms(effective.program for effective in timetable.effective_versions)
         for poster in self.posters.values():

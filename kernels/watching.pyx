@@ -13,6 +13,8 @@ from array import array
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
 
+from msgspec.json import encode
+
 include "text.pxi"
 
 HOWS = ("lines", "amount", "quantity_milli", "visits")
@@ -29,9 +31,11 @@ cdef class Watching:
 
     cdef const int64_t[::1] row, how
     cdef Py_ssize_t words, watches_n
+    cdef bytes others
 
-    def __init__(self, words, watches):
-        """`watches`: row and how to count, one of HOWS, each."""
+    def __init__(self, words, watches, others):
+        """`watches`: row and how to count, one of HOWS, each; `others`: the ids of those of other versions, which come last."""
+        self.others = b',"others":' + encode(others) if others else b""
         self.words, self.watches_n = words, len(watches)
         self.row = array("q", [row for row, _ in watches] or [0])
         self.how = array("q", [HOWS.index(how) for _, how in watches] or [0])
@@ -120,8 +124,8 @@ cdef class Watched:
         if last > first:
             text_literal(&self.text, b'],"line_bits":[')
             self.write_words(self.line_bits, first * words, last * words)
-        text_literal(&self.text, b"]}")
-        return PyBytes_FromStringAndSize(self.text.start, self.text.size)
+        text_literal(&self.text, b"]")
+        return PyBytes_FromStringAndSize(self.text.start, self.text.size) + self.watching.others + b"}"
 
     cdef void write_words(self, const uint64_t[::1] bits, Py_ssize_t at, Py_ssize_t end) noexcept:
         cdef Py_ssize_t i

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
-from typing import Any
 
 from tests.oracle import tiers
 from tests.oracle.calendar import DAY, period_of
@@ -92,20 +91,10 @@ def period_counts(books: Books, account: Account, day: date) -> dict[str, int]:
             target = rule["target"]
             end = day - DAY - timedelta(days=target.get("offset_days", 0))
             first, last = period_of(end, target["per"])
-            sales = [sale for sale in account.all_purchases if first <= sale.day <= last and counts_for(rule, sale)]
+            sales = [sale for sale in account.all_purchases if first <= sale.day <= last]
             if last == end and sales:
                 counts[rule["id"]] = sum(counted(rule, sale, target.get("count", "amount")) for sale in sales)
     return counts
-
-
-def counts_for(rule: Event, sale: Purchase) -> bool:
-    """Whether the version that judged a sale counts the same goods in the same way: what no target counted was not noted."""
-    targets = [other for other in sale.program.get("rules", []) if "target" in other]
-    return counting(rule) in [counting(other) for other in targets]
-
-
-def counting(rule: Event) -> tuple[Any, ...]:
-    return rule["target"].get("count", "amount"), rule.get("lines", {}), rule.get("exclude", {})
 
 
 def counted(rule: Event, sale: Purchase, count: str) -> int:

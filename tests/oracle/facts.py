@@ -15,7 +15,8 @@ Program = dict[str, Any]
 class Grant:
     """Points that a rule gave to a line, or to an event; `pending_until` is the day on which their holding period ends.
 
-    `terms` is the rule as it was then: only what it limits counts towards its limits. `qualifies`: tiers were counted in these points then.
+    `terms` is the rule as it was then; a budget is used by what was limited by it only. `earned`: they are not what something was exchanged
+    for, so they count for tiers, caps and `once`, of whatever version.
     `person` is who got it, where it is for a person and not for the account.
     """
 
@@ -31,7 +32,7 @@ class Grant:
     pending_until: date | None = None
     taken: int = 0
     terms: dict[str, Any] = field(default_factory=dict)
-    qualifies: bool = False
+    earned: bool = False
     person: str = ""
 
     @property
