@@ -76,7 +76,7 @@ def from_snapshot(gateway: Gateway, event: SaleEvent, token: str) -> Basis:
         raise refusal(malformed) from None
     standing = what.standing
     routed, snapshot = Routed(event, standing.account, 0, b""), standing.snapshot()
-    if posters.in_need_of_chronicles([routed], snapshot):
+    if posters.come_late([routed], snapshot):
         raise unavailable("Redis")
     return Basis(routed, standing, snapshot, what.given, (token, what))
 

@@ -1,6 +1,6 @@
-"""What is noted of every event of an account, since some version of the programs asks for it: the same for all versions, whichever judges.
+"""What is noted of every event of an account, since some version of the programs asks for it, whichever version judges the event.
 
-In: the programs of all versions. Out: the goods to watch for, the rules of which awards are noted, and the units that may qualify for tiers.
+In: the programs of all versions. Out: the goods to watch for, the rules whose awards are noted, and the units that may qualify for tiers.
 So a condition, a cap or a tier of a version finds what was done before it (docs/adr/0033).
 """
 
@@ -17,8 +17,8 @@ from tillstream.schemas.programs import Program, Rule
 class Asked(NamedTuple):
     """What is noted.
 
-    watches: goods to be counted, by id (rules.py); once: ids of rules that give once a period; capped: those of which a member gets so much;
-    units: those in which tiers are counted. mark: a hash of it all, which a state carries whose sums have it.
+    watches: goods to be counted, by id (rules.py); once: ids of rules that give once a period; capped: those with a cap per member; units:
+    those in which tiers are counted. mark: a hash of it all, which a state carries whose sums have it.
     """
 
     watches: Mapping[str, Rule]
