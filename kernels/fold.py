@@ -159,8 +159,11 @@ class Fold:
         self.reach(day)
         if judged.takeover is None:
             self.handing.merged(self.member, "" if ended else judged.into, place)
-        elif take_over(self.member, judged.takeover, self.rules.program.tiers) and not self.member.into:
-            given = self.risen(day, posting.occurred_at)
+        else:
+            more = take_over(self.member, judged.takeover, self.rules.program.tiers)
+            if more and not self.member.into:
+                given = self.risen(day, posting.occurred_at)
+            self.handing.tied(self.member, place, judged.takeover)
         self.stands_at(place, day)
         return given
 

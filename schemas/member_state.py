@@ -94,13 +94,14 @@ class Takeover(Struct, frozen=True, omit_defaults=True):
     """What the account `through[-1]`, which is merged into another one, brings there at an instant of its own.
 
     cause: the natural key of the event that happened then; through: the accounts that it went through, where it happened first.
-    part: `whole`, all that it did up to the merge, its tier and its profile; `more`, what came of a later event; `over`, it is unmerged.
+    part: `whole`, all that it did up to the merge, its tier and its profile; `more`, what came of a later event; `tied`, the same
+    of another that was merged into it or left it: with the tier that this one brought, and its own profile then; `over`, it is unmerged.
     version: (events, latest tick) that the account had seen: the largest of one cause and account stands.
     """
 
     cause: str
     through: list[str]
-    part: Literal["whole", "more", "over"]
+    part: Literal["whole", "more", "tied", "over"]
     version: tuple[int, int] = (0, 0)
     deeds: Deeds = Deeds()
     tier: str = ""

@@ -1,5 +1,6 @@
 """What falls due by itself at midnight of a day, and what follows from any event: exchanges, tiers, and bonuses for them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
@@ -106,18 +107,29 @@ def counted(rule: Event, sale: Purchase, count: str) -> int:
 
 
 def join(books: Books, account: Account, other: Account, moment: Moment) -> None:
-    """`other` is merged into an account: from now on rules look there at both. A tier that both together reach is reached now."""
+    """`other` is merged into an account: from now on rules look there at both, and wherever this one is merged itself. A tier that all
+    together reach is reached now.
+    """
     program = in_force(books.programs, moment.day)
-    if "tiers" in program:
-        tiers.adopt(account, other, program["tiers"])
-    elif not account.tier:
-        account.tier, account.tier_last = other.tier, other.tier_last
     account.joined.append(other)
-    account.brought[other.id] = other.all_published(other.id)
+    account.brought[other.id] = other.published.get(other.id, {})
     other.into = account
+    root = account
+    for above in chain(account):
+        root = above
+        if "tiers" in program:
+            tiers.adopt(above, other, program["tiers"])
+        elif not above.tier:
+            above.tier, above.tier_last = other.tier, other.tier_last
+    aftermath(books, root, moment, earns=True)
+
+
+def chain(account: Account) -> Iterator[Account]:
+    """An account, the one that it is merged into, and so on."""
+    yield account
     while account.into is not None:
         account = account.into
-    aftermath(books, account, moment, earns=True)
+        yield account
 
 
 def part(books: Books, account: Account, other: Account, moment: Moment) -> None:

@@ -143,9 +143,15 @@ class Account:
     def all_published(self, person: str) -> dict[str, list[str]]:
         """Of each segmentation what was said of the person itself, or else of the first one merged into it of whom something was said."""
         found = self.published.get(person, {})
-        for brought in self.brought.values():
-            found = brought | found
+        for other in self.joined:
+            found = other.all_brought(self.brought[other.id]) | found
         return found
+
+    def all_brought(self, own: dict[str, list[str]]) -> dict[str, list[str]]:
+        """What it brings to the account that it is merged into: its own as it was then, and what is merged into it now."""
+        for other in self.joined:
+            own = other.all_brought(self.brought[other.id]) | own
+        return own
 
     def credit(self, unit: str, expires_on: str, points: int) -> None:
         self.units[unit].credits[expires_on] += points
