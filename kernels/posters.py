@@ -77,7 +77,8 @@ class Posters:
 
         The state is written with the next posting. Of an account whose chronicle is not at hand it stays as it is.
         """
-        concerned = snapshot.members.keys() if any(has_tick(routed) for routed in batch) else {routed.account_id for routed in batch}
+        named = {routed.account_id for routed in batch if routed.account_id is not None}
+        concerned = set(snapshot.members) if any(has_tick(routed) for routed in batch) else named
         for account_id in concerned & snapshot.chronicles.keys() & snapshot.members.keys():
             member = snapshot.members[account_id]
             if member.asked != self.asked.mark:

@@ -4,8 +4,8 @@
 (2) judge it with the kernels, on a lease of the rules' budgets (sinks/budgets.py);
 (3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
     broker has them;
-(4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition; reply to the gateways whose
-    events asked for it (replies.py);
+(4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition; tell provisional accounts that
+    are new whether somebody enrolled their identity meanwhile (takeovers.py); reply to the gateways whose events asked for it (replies.py);
 (5) acknowledge.
 
 A crash before (3) leaves nothing; between (3) and (4) the recovery hook applies the ledger's tail (recovery.py); after (4) the batch is
@@ -21,6 +21,7 @@ from typing import NamedTuple
 from confluent_kafka import Message
 from msgspec import UNSET
 
+from tillstream.kernels.identities import PROVISIONAL
 from tillstream.kernels.lapsing import others_due, tick_posting
 from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posters import Posters
@@ -36,6 +37,7 @@ from tillstream.streams.groups import Groups
 from tillstream.streams.identify import as_sent, deadletter, with_account
 from tillstream.streams.replies import replies_of
 from tillstream.streams.stats import Stats
+from tillstream.streams.takeovers import first_enrolments, takeover
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
 
@@ -56,12 +58,16 @@ class Fetched(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A batch judged: the snapshot with all applied, where the partition stood, the outcomes, and what history must be asked first."""
+    """A batch judged: the snapshot with all applied, where the partition stood, the outcomes, and what history must be asked first.
+
+    `strangers` are accounts of which nothing was known before.
+    """
 
     snapshot: Snapshot
     standing: Standing
     outcomes: list[Outcome]
     old: list[AnyRouted]
+    strangers: set[str]
 
 
 class Accrue:
@@ -95,12 +101,14 @@ class Accrue:
         judged = await self.judge(fetched.partition, lambda: self.state.load(fetched.partition, batch), batch, until)  # (1) (2)
         if judged is None:
             return
-        snapshot, standing, outcomes, old = judged
+        snapshot, standing, outcomes, old, strangers = judged
         following = [*followers(outcomes, fetched), *refusals(outcomes, fetched), *recalls(old, fetched)]
         # Before the ledger: without transactions a crash in between repeats what follows, and its key tells; it is never missing.
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
+        if strangers:
+            await self.take_over(fetched, strangers, after, until)
         await self.groups.review(others_due(snapshot))
         if replies := replies_of(outcomes, snapshot):
             await self.replies.send(replies)
@@ -118,6 +126,7 @@ class Accrue:
             if until is not None and until <= standing.offset:
                 return None
             ready, old = split_old([routed for routed in batch if routed.offset > standing.offset], snapshot)
+            strangers = self.strangers(ready, snapshot)
             again = self.poster.in_need_of_chronicles(ready, snapshot)
             if again:  # Completes step (1) for accounts that have an event which came late.
                 await self.state.load_chronicles(partition, snapshot, again)
@@ -127,8 +136,23 @@ class Accrue:
             self.poster.budgets = lease
             outcomes = self.poster.post(told, snapshot)
             if await self.budgets.settle(lease, used=not lease.short) and not lease.short:
-                return Judged(snapshot, standing, outcomes, old)
+                return Judged(snapshot, standing, outcomes, old, strangers)
             whole = True
+
+    def strangers(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
+        """Provisional accounts of which a batch is the first that is known; where rules look at members at all."""
+        if not self.poster.looks_at_members:
+            return set()
+        names = {name for routed in batch if (name := routed.account_id) is not None and name.startswith(PROVISIONAL)}
+        return names - snapshot.accounts.keys() - snapshot.members.keys()
+
+    async def take_over(self, fetched: Fetched, strangers: set[str], standing: Standing, until: int) -> None:
+        """Receipts that were on their way while their identity was enrolled: `enrol` found nothing of their accounts."""
+        firsts = await first_enrolments(self.groups.registry, strangers)
+        if firsts:
+            timestamp_ms = fetched.messages[-1].timestamp()[1]
+            records = [takeover(account, first, timestamp_ms) for account, first in firsts.items()]
+            await self.append(fetched, records, standing, until)
 
     async def tick(self, fetched: Fetched, tick: Routed, event: TickEvent) -> None:
         """What falls due, for some accounts at a time; the last step moves the partition past the tick.
@@ -146,7 +170,7 @@ class Accrue:
             judged = await self.judge(partition, partial(self.state.load_keys, partition, some, (), (), ()), [tick])
             if judged is None:
                 continue
-            snapshot, standing, outcomes, _ = judged
+            snapshot, standing, outcomes, *_ = judged
             records = [*followers(outcomes, fetched), *ledger_records(partition, outcomes)]
             if records:
                 after = await self.append(fetched, records, standing, None)
