@@ -1,6 +1,7 @@
 """What is noted of every event of an account, since some version of the programs asks for it, whichever version judges the event.
 
-In: the programs of all versions. Out: the goods to watch for, the rules whose awards are noted, and the units that may qualify for tiers.
+In: the programs of all versions, also of those that hold on no date any more: their sales are judged by them still. Out: the goods to watch
+for, the rules whose awards are noted, and the units that may qualify for tiers.
 So a condition, a cap or a tier of a version finds what was done before it (docs/adr/0033).
 """
 

@@ -54,7 +54,7 @@ class Posters:
         self._calendars: list[tuple[Dues, int, int]] | None = None
         compiled_for = getattr(self, "looks_at_members", None), getattr(self, "asked", None)
         self.looks_at_members = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
-        self.asked = asked(effective.program for effective in timetable.effective_versions)
+        self.asked = asked(version.program for version in timetable.by_version.values())
         if (self.looks_at_members, self.asked) != compiled_for:
             self.posters.clear()
         self.posters.pop(NOTHING, None)
