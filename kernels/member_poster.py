@@ -334,7 +334,7 @@ class MemberPoster(Poster):
         for rule, points in changes:
             self.family.budgets.moved(rule, points)
 
-    def come_late(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
+    def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
         """The accounts that have an event in the batch which stands before another one of theirs, or may."""
         last = {name: member.last for name, member in snapshot.members.items()}
         found: set[str] = set()

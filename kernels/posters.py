@@ -65,41 +65,32 @@ class Posters:
     def post(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> list[Outcome]:
         """The outcomes in order; the snapshot has everything applied on return."""
         outcomes: list[Outcome] = []
-        if self.looks_at_members:
-            self.recount(batch, snapshot)
         for effective, events in self.split(batch):
             self.latest, poster = effective, self.poster_of(effective)
             outcomes += poster.post([readable(routed, poster) for routed in events], snapshot)
         return outcomes
 
-    def recount(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> None:
-        """Counts again, for the accounts of a batch, what their states do not have and some version asks for by now.
+    def lacking(self, snapshot: Snapshot) -> set[str]:
+        """The accounts whose states do not have all that versions ask for by now: to be counted again before the batch is posted."""
+        if not self.looks_at_members:
+            return set()
+        return {name for name, member in snapshot.members.items() if member.asked != self.asked.mark}
 
-        The state is written with the next posting. Of an account whose chronicle is not at hand it stays as it is.
-        """
-        named = {routed.account_id for routed in batch if routed.account_id is not None}
-        concerned = set(snapshot.members) if any(has_tick(routed) for routed in batch) else named
-        for account_id in concerned & snapshot.chronicles.keys() & snapshot.members.keys():
-            member = snapshot.members[account_id]
-            if member.asked != self.asked.mark:
-                found = [decode_record(snapshot.postings[key]) for key in snapshot.chronicles[account_id]]
-                postings = [record for record in found if isinstance(record, Posting)]
-                snapshot.members[account_id] = Recount(self, snapshot.sheets).of(member, postings, self.asked.mark)
+    def recounted(self, account_id: str, snapshot: Snapshot) -> Member:
+        """The state of an account whose events the snapshot has all, counted again; it is kept with the account's next posting."""
+        found = [decode_record(snapshot.postings[key]) for key in snapshot.chronicles[account_id]]
+        postings = [record for record in found if isinstance(record, Posting)]
+        return Recount(self, snapshot.sheets).of(snapshot.members[account_id], postings, self.asked.mark)
 
     def counting_of(self, version: str | None) -> Counting:
         """How what a version judged is counted."""
         return self.member_poster(version).rules.counting
 
     def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
-        """The accounts of whose earlier events the snapshot must have all before the batch is posted: of late ones, and to count again."""
+        """The accounts of whose earlier events the snapshot must have all before the batch is posted."""
         if not self.looks_at_members:
             return set()
-        lacking = {name for name, member in snapshot.members.items() if member.asked != self.asked.mark}
-        return self.come_late(batch, snapshot) | lacking
-
-    def come_late(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
-        """Of these accounts those of which an event stands before another one, or may: without the others it cannot be judged."""
-        return self._member_poster(self.latest).come_late(batch, snapshot) if self.looks_at_members else set()
+        return self._member_poster(self.latest).in_need_of_chronicles(batch, snapshot)
 
     def in_need_of_kin(self, batch: Sequence[AnyRouted], snapshot: Snapshot, again: Collection[str] = ()) -> set[str]:
         """The accounts of whose groups the snapshot must have all: those that spend, and those of whose expired lots some may change.
@@ -234,11 +225,6 @@ class Posters:
         if not isinstance(poster, MemberPoster):
             raise TypeError("no version looks at members")
         return poster
-
-
-def has_tick(routed: AnyRouted) -> bool:
-    """Whether an event concerns all accounts."""
-    return isinstance(routed, Routed) and isinstance(routed.event, TickEvent)
 
 
 def readable(routed: AnyRouted, poster: Poster) -> AnyRouted:

@@ -1,6 +1,7 @@
 """transactions -> ledger -> Redis: events become points (DESIGN.md §3). The ledger is the write-ahead log; per batch of one partition:
 
-(1) read the state that the batch names, in one round trip; where points are spent or expire, what else their member has (groups.py);
+(1) read the state that the batch names, in one round trip; where points are spent or expire, what else their member has (groups.py); an
+    account whose state lacks what a version asks for that was published since is counted again (recounting.py);
 (2) judge it with the kernels, on a lease of the rules' budgets (sinks/budgets.py);
 (3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
     broker has them;
@@ -35,6 +36,7 @@ from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Loaded, Standing, StateSto
 from tillstream.sinks.writer import Consumed, Record, Writer
 from tillstream.streams.groups import Groups
 from tillstream.streams.identify import as_sent, deadletter, with_account
+from tillstream.streams.recounting import count_again
 from tillstream.streams.replies import replies_of
 from tillstream.streams.stats import Stats
 from tillstream.streams.takeovers import first_enrolments, takeover
@@ -127,6 +129,7 @@ class Accrue:
                 return None
             ready, old = split_old([routed for routed in batch if routed.offset > standing.offset], snapshot)
             strangers = self.strangers(ready, snapshot)
+            await count_again(self.state, self.poster, partition, snapshot)
             again = self.poster.in_need_of_chronicles(ready, snapshot)
             if again:  # Completes step (1) for accounts that have an event which came late.
                 await self.state.load_chronicles(partition, snapshot, again)
