@@ -21,6 +21,8 @@ from tests.strategies import Event, Program, post
 from tests.strategies_full import random_programs, texts_of
 from tests.strategies_history import random_full_history
 from tests.test_arrival import arrival, arrived, in_any_order, units_of, whose
+from tests.test_merges import arrived as merged_arrived
+from tests.test_merges import merges
 from tests.test_posting import rebuilt
 from tests.test_state import EMPTY, with_store
 from tillstream.kernels.posters import Posters
@@ -62,6 +64,17 @@ def test_counting_again_comes_to_what_was_counted_event_by_event(seed: int) -> N
     posters = Posters(Timetable([parse_program(text) for text in texts]))
     for account_id, member in snapshot.members.items():
         assert sums(posters.recounted(account_id, snapshot)) == sums(member)
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_merged_accounts_are_counted_again_with_what_they_took_over(seed: int) -> None:
+    random = Random(seed)
+    texts = texts_of([in_any_order(program) for program in random_programs(random)])
+    parsed = [tomllib.loads(text, parse_float=Decimal) for text in texts]
+    history = [whose(event) for event in random_full_history(random, parsed, EVENTS) if not event["type"].startswith("points.")]
+    simulation = merged_arrived(texts, random.sample(history, len(history)) + merges(random))
+    for account_id, member in simulation.snapshot.members.items():
+        assert sums(simulation.poster.recounted(account_id, simulation.snapshot)) == sums(member)
 
 
 def without_goods(program: Program) -> Program:
