@@ -22,7 +22,6 @@ from typing import NamedTuple
 from confluent_kafka import Message
 from msgspec import UNSET
 
-from tillstream.kernels.identities import PROVISIONAL
 from tillstream.kernels.lapsing import others_due, tick_posting
 from tillstream.kernels.plain import Scanner
 from tillstream.kernels.posters import Posters
@@ -39,7 +38,7 @@ from tillstream.streams.identify import as_sent, deadletter, with_account
 from tillstream.streams.recounting import count_again
 from tillstream.streams.replies import replies_of
 from tillstream.streams.stats import Stats
-from tillstream.streams.takeovers import first_enrolments, takeover
+from tillstream.streams.takeovers import first_enrolments, strangers, takeover
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
 
@@ -62,14 +61,14 @@ class Fetched(NamedTuple):
 class Judged(NamedTuple):
     """A batch judged: the snapshot with all applied, where the partition stood, the outcomes, and what history must be asked first.
 
-    `strangers` are accounts of which nothing was known before.
+    `new` are provisional accounts of which nothing was known before, where rules look at members.
     """
 
     snapshot: Snapshot
     standing: Standing
     outcomes: list[Outcome]
     old: list[AnyRouted]
-    strangers: set[str]
+    new: set[str]
 
 
 class Accrue:
@@ -103,14 +102,14 @@ class Accrue:
         judged = await self.judge(fetched.partition, lambda: self.state.load(fetched.partition, batch), batch, until)  # (1) (2)
         if judged is None:
             return
-        snapshot, standing, outcomes, old, strangers = judged
+        snapshot, standing, outcomes, old, new = judged
         following = [*followers(outcomes, fetched), *refusals(outcomes, fetched), *recalls(old, fetched)]
         # Before the ledger: without transactions a crash in between repeats what follows, and its key tells; it is never missing.
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
         await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
-        if strangers:
-            await self.take_over(fetched, strangers, after, until)
+        if new:
+            await self.take_over(fetched, new, after, until)
         await self.groups.review(others_due(snapshot))
         if replies := replies_of(outcomes, snapshot):
             await self.replies.send(replies)
@@ -128,7 +127,7 @@ class Accrue:
             if until is not None and until <= standing.offset:
                 return None
             ready, old = split_old([routed for routed in batch if routed.offset > standing.offset], snapshot)
-            strangers = self.strangers(ready, snapshot)
+            new = strangers(ready, snapshot) if self.poster.looks_at_members else set()
             await count_again(self.state, self.poster, partition, snapshot)
             again = self.poster.in_need_of_chronicles(ready, snapshot)
             if again:  # Completes step (1) for accounts that have an event which came late.
@@ -139,19 +138,12 @@ class Accrue:
             self.poster.budgets = lease
             outcomes = self.poster.post(told, snapshot)
             if await self.budgets.settle(lease, used=not lease.short) and not lease.short:
-                return Judged(snapshot, standing, outcomes, old, strangers)
+                return Judged(snapshot, standing, outcomes, old, new)
             whole = True
 
-    def strangers(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
-        """Provisional accounts of which a batch is the first that is known; where rules look at members at all."""
-        if not self.poster.looks_at_members:
-            return set()
-        names = {name for routed in batch if (name := routed.account_id) is not None and name.startswith(PROVISIONAL)}
-        return names - snapshot.accounts.keys() - snapshot.members.keys()
-
-    async def take_over(self, fetched: Fetched, strangers: set[str], standing: Standing, until: int) -> None:
+    async def take_over(self, fetched: Fetched, accounts: set[str], standing: Standing, until: int) -> None:
         """Receipts that were on their way while their identity was enrolled: `enrol` found nothing of their accounts."""
-        firsts = await first_enrolments(self.groups.registry, strangers)
+        firsts = await first_enrolments(self.groups.registry, accounts)
         if firsts:
             timestamp_ms = fetched.messages[-1].timestamp()[1]
             records = [takeover(account, first, timestamp_ms) for account, first in firsts.items()]

@@ -12,6 +12,8 @@ import msgspec
 
 from tillstream.kernels.facts import EPOCH, INSTANT_DIGITS, Fact
 from tillstream.kernels.identities import PROVISIONAL, provisional_digest
+from tillstream.kernels.routed import AnyRouted
+from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import MergedEvent
 from tillstream.schemas.members import Merged
 from tillstream.sinks.registry import RegistryStore
@@ -21,6 +23,12 @@ from tillstream.streams.topics import TRANSACTIONS
 
 SOURCE = "tillstream/enrol"
 """The source of these events."""
+
+
+def strangers(batch: Iterable[AnyRouted], snapshot: Snapshot) -> set[str]:
+    """Provisional accounts of which a batch is the first that is known."""
+    names = {name for routed in batch if (name := routed.account_id) is not None and name.startswith(PROVISIONAL)}
+    return names - snapshot.accounts.keys() - snapshot.members.keys()
 
 
 async def first_enrolments(registry: RegistryStore, accounts: Iterable[str]) -> dict[str, Fact]:

@@ -28,7 +28,6 @@ from tests.test_state import EMPTY, with_store
 from tillstream.kernels.posters import Posters
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import Timetable
-from tillstream.kernels.unseen import unseen
 from tillstream.schemas.member_state import Member
 from tillstream.schemas.program_file import parse_program
 from tillstream.sinks.state import Standing, StateStore
@@ -202,33 +201,6 @@ def test_version_that_gave_way_to_another_of_its_date_still_judges_by_its_cap() 
     capped = FIRST.replace("per_amount = 100 }", 'per_amount = 100 }\ncap = { per_member = { points = 10, per = "month" } }')
     before = "sale S1 m1 2026-03-01 bread 10.00; sale S2 m1 2026-03-05 bread 20.00"
     assert balance([capped, FIRST], before, "sale S0 m1 2026-02-20 bread 7.00") == 17
-
-
-@pytest.mark.parametrize(
-    ("more", "wanted"),
-    [
-        ('[[rules]]\nid = "n"\nmember = { visits = { days = 30, min = 3 } }\naward = { fixed = 1 }\nonce = "month"\n', []),
-        (
-            '[[rules]]\nid = "n"\nmember = { bought = { category = "dairy/**", within_days = 30 }, attributes = { city = ["Gdynia"] } }\n'
-            "award = { fixed = 1 }\n",
-            ["rule n: member.bought: no published", "rule n: member.attributes.city: no published"],
-        ),
-        (
-            '[[rules]]\nid = "t"\non = "period_end"\ntarget = { per = "month" }\naward = { fixed = 1 }\n'
-            '[[rules]]\nid = "b"\non = "birthday"\nmember = { segment = ["families"] }\naward = { fixed = 1 }\n',
-            ["rule t: target: no published", "rule b: member.segment: no published", 'rule b: on = "birthday": no published'],
-        ),
-    ],
-)
-def test_publishing_tells_what_is_not_known_of_the_days_before(more: str, wanted: list[str]) -> None:
-    first, later = parse_program(FIRST).program, parse_program(LATER + more).program
-    assert [note[: len(start)] for note, start in zip(unseen([first], later), wanted, strict=True)] == wanted
-    assert unseen([first, later], later) == unseen([], later) == []
-
-
-def test_publishing_the_first_version_that_looks_at_members_tells_that_nothing_was_counted() -> None:
-    plain, later = parse_program(HEAD + BASE).program, parse_program(LATER).program
-    assert unseen([plain], later) == ["no published version looks at members: what they do is counted from now on"]
 
 
 def test_accounts_are_counted_again_from_what_redis_has(redis_server: RedisServer) -> None:  # noqa: F811
