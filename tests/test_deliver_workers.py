@@ -105,7 +105,8 @@ def test_workers_that_join_and_die_deliver_all_triggers_each_under_one_id(
     tmp_path: Path,
 ) -> None:
     receiver.answers = lambda path, number: (503 if number % 3 == 0 else 204, {}, 0.02)
-    config = config_of(here, tmp_path, {"id": "all", "url": f"{receiver.url}/all"})
+    # A third of the answers are refusals, whosever attempt it is: enough attempts that none has all of its own among them.
+    config = config_of(here, tmp_path, {"id": "all", "url": f"{receiver.url}/all", "schedule_s": [1] * 12})
     names = [f"n{number}" for number in range(MANY)]
 
     def send(some: list[str]) -> None:
