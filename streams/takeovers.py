@@ -17,6 +17,7 @@ from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import MergedEvent
 from tillstream.schemas.members import Merged
 from tillstream.sinks.registry import RegistryStore
+from tillstream.sinks.state import ACCOUNT
 from tillstream.sinks.writer import Record
 from tillstream.streams.identify import with_account
 from tillstream.streams.topics import TRANSACTIONS
@@ -27,7 +28,7 @@ SOURCE = "tillstream/enrol"
 
 def strangers(batch: Iterable[AnyRouted], snapshot: Snapshot) -> set[str]:
     """Provisional accounts of which a batch is the first that is known."""
-    names = {name for routed in batch if (name := routed.account_id) is not None and name.startswith(PROVISIONAL)}
+    names = {name for name in set(map(ACCOUNT, batch)) if name is not None and name.startswith(PROVISIONAL)}
     return names - snapshot.accounts.keys() - snapshot.members.keys()
 
 
