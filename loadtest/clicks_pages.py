@@ -31,8 +31,8 @@ from tillstream.streams.topics import CLICKSTREAM, TRIGGERS
 __all__ = ["DIGITS", "US_MAX", "ClickPhase", "ClicksTold"]
 
 SEED = 17
-LINGER_MS = 2
-"""What is due in the same two milliseconds goes to the broker together; it is part of the latency."""
+LINGER_MS = 5
+"""As librdkafka has it, and less than a gateway gathers: what is due within it goes to the broker together. It is part of the latency."""
 
 LISTENER = {"group.id": "loadtest-triggers", "enable.auto.commit": False, "fetch.wait.max.ms": 10}
 """As a gateway's stream of triggers reads them."""

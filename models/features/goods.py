@@ -1,8 +1,9 @@
 """The goods that features are about: those of an offer, as globs."""
 
+from itertools import repeat
 from typing import NamedTuple
 
-from tillstream.kernels.globs import compile_glob
+from tillstream.kernels.globs import matches_glob
 
 
 class Goods(NamedTuple):
@@ -35,7 +36,7 @@ class Goods(NamedTuple):
 
 def matches(patterns: tuple[str, ...], name: str) -> bool:
     """Whether one of the globs matches."""
-    return any(compile_glob(pattern).fullmatch(name) for pattern in patterns)
+    return any(map(matches_glob, patterns, repeat(name)))
 
 
 def top_of(category: str) -> str:
