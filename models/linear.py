@@ -47,11 +47,12 @@ def placed(before: list[Any], names: Iterable[str]) -> dict[str, tuple[Any, floa
     """By name what the scaler knows it by, and its sign; None: two names share a place, or something else than a hasher comes first."""
     if not before:
         return {name: (name, 1.0) for name in names}
+    hasher: Any = before[0]
     if len(before) > 1 or type(before[0]) is not FeatureHasher:
         return None
     found: dict[str, tuple[Any, float]] = {}
     for name in names:
-        ((place, sign),) = before[0].transform_one({name: 1.0}).items()
+        ((place, sign),) = hasher.transform_one({name: 1.0}).items()
         found[name] = (place, sign)
     return found if len({place for place, _ in found.values()}) == len(found) else None
 
