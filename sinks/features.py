@@ -121,10 +121,13 @@ class FeatureStore(Asks):
 
     async def _note(self, name: str, traces: Iterable[Trace], seconds: int) -> None:
         commands: list[tuple[Any, ...]] = []
+        places: list[str] = []
         for member, key, at_ms in traces:
-            place = trace_key(name, member)
-            commands += [("ZADD", place, at_ms, key), ("ZREMRANGEBYRANK", place, 0, -VISITORS_MAX - 1), ("EXPIRE", place, seconds)]
-        await self._all(commands)
+            places.append(trace_key(name, member))
+            commands += [("ZADD", places[-1], at_ms, key), ("EXPIRE", places[-1], seconds)]
+        added = (await self._all(commands))[::2]
+        grown = dict.fromkeys(place for place, new in zip(places, added, strict=True) if new)
+        await self._all(("ZREMRANGEBYRANK", place, 0, -VISITORS_MAX - 1) for place in grown)
 
     async def forget(self, members: Mapping[str, int]) -> None:
         """Forgets all states in which something of some members is; by member the partition of its own account."""
