@@ -1,6 +1,7 @@
 """The goods that features are about: those of an offer, as globs."""
 
-from itertools import repeat
+from collections.abc import Iterable, Sequence
+from itertools import compress, repeat
 from typing import NamedTuple
 
 from tillstream.kernels.globs import matches_glob
@@ -23,6 +24,12 @@ class Goods(NamedTuple):
     def has_category(self, category: str) -> bool:
         """Whether goods of a category are among them."""
         return not self.category or matches(self.category, category)
+
+    def among(self, categories: Iterable[str]) -> Sequence[str]:
+        """Those of some categories that are among them, in their order."""
+        if len(self.category) != 1:
+            return [category for category in categories if self.has_category(category)]
+        return list(compress(names := list(categories), map(matches_glob, repeat(self.category[0]), names)))
 
     @property
     def tops(self) -> frozenset[str]:
