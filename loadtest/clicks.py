@@ -84,7 +84,7 @@ def run(per_s: float, seconds: float, runs: int, pages: int, partitions: int, pr
 
 def measured(here: Shop, phase: ClickPhase) -> Measured:
     """One phase on a worker that is warm."""
-    here.run(ClickPhase(phase.per_s * WARM_SHARE, WARM_S))
+    here.run(ClickPhase(phase.per_s * WARM_SHARE, min(WARM_S, phase.seconds)))
     done = here.run(phase)
     if done.repeats or not done.triggers:
         raise VoidRunError(f"{done.triggers:,} triggers, {done.repeats:,} of them again: the run is void")
