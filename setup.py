@@ -8,7 +8,7 @@ import os
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-KERNELS = ("award", "columns", "crediting", "crediting_members", "looking", "moving", "packing", "plain", "reversal", "watching")
+KERNELS = ("award", "columns", "crediting", "crediting_members", "linear", "looking", "moving", "packing", "plain", "reversal", "watching")
 CHECKED = os.environ.get("TILLSTREAM_CHECKED") == "1"
 
 setup(

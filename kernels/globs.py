@@ -12,6 +12,9 @@ from itertools import groupby
 PATTERNS_MAX = 4_096
 """Compiled patterns that are remembered: more than a program has, and explanations ask for them line by line."""
 
+MATCHED_MAX = 20_000
+"""Pairs of a pattern and a name of which the answer is remembered: the categories of a shop and many of its goods, some megabytes."""
+
 
 @lru_cache(PATTERNS_MAX)
 def compile_glob(pattern: str) -> re.Pattern[str]:
@@ -24,6 +27,16 @@ def compile_glob(pattern: str) -> re.Pattern[str]:
     False
     """
     return re.compile("".join(_pieces(pattern.split("/"))), re.DOTALL)
+
+
+@lru_cache(MATCHED_MAX)
+def matches_glob(pattern: str, name: str) -> bool:
+    """Whether a pattern matches the whole name; for names that come again and again, such as categories.
+
+    >>> matches_glob("fuel/**", "fuel/diesel"), matches_glob("fuel/*", "fuel/diesel/bio")
+    (True, False)
+    """
+    return compile_glob(pattern).fullmatch(name) is not None
 
 
 def _pieces(segments: list[str]) -> Iterator[str]:

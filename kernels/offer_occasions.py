@@ -74,9 +74,12 @@ def matches(offers: Iterable[Placed], happened: Happened) -> list[Match]:
         trigger = placed.offer.trigger
         if not answers_to(trigger, happened.name):
             continue
-        goods = named(trigger, happened.articles)
-        if goods or (trigger.sku is None and trigger.category is None):
-            cost = sum(article.amount for article in goods)
+        if happened.name == RECEIPT:
+            goods = named(trigger, happened.articles)
+            cost, agrees = sum(article.amount for article in goods), bool(goods)
+        else:  # What goods on a page cost, no trigger asks.
+            cost, agrees = 0, any(fits(trigger, article.sku, article.category) for article in happened.articles)
+        if agrees or (trigger.sku is None and trigger.category is None):
             found.append(Match(placed, words(trigger, happened.name, cost), cost >= (trigger.min_amount or 0)))
     return found
 

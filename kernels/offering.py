@@ -11,16 +11,17 @@ for last, by whoever takes it (sinks/offers.py).
 Instants are milliseconds since 1970.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from hashlib import sha256
+from itertools import repeat
 from typing import Any, Literal, NamedTuple
 from zoneinfo import ZoneInfo
 
 import msgspec
 
-from tillstream.kernels.globs import compile_glob
+from tillstream.kernels.globs import matches_glob
 from tillstream.kernels.instants import instant_ms, ms_of
 from tillstream.kernels.terms import has
 from tillstream.kernels.timetable import Timetable
@@ -129,16 +130,24 @@ def verdict(
     zone: ZoneInfo,
     occasion: Occasioned,
     person: Person,
-    judgements: Mapping[str, Judgement | None],
+    judge: Callable[[Offer], Judgement | None],
     decisions: Iterable[Made],
 ) -> Verdict:
-    """What to do about `offers`, whose triggers were met; `zone` is the programs', `judgements` go by offer id."""
+    """What to do about `offers`, whose triggers were met; `zone` is the programs'. `judge` says what a model thinks of an offer, None where
+    there is none to ask; it is asked of offers only that nothing else speaks against.
+    """
     fit: list[Candidate] = []
     against: dict[str, Reason] = {}
-    made = list(decisions)
+    made, day = list(decisions), occasion.at.astimezone(zone).date()
     for placed in offers:
-        candidate = _candidate(placed, zone, occasion, person, judgements.get(placed.offer.id))
-        reason = _refused(candidate, zone, occasion, person, made, judgements.get(placed.offer.id))
+        reason = _not_for(placed.offer, day, person)
+        if reason is None:
+            candidate = _candidate(placed, zone, occasion, person)
+            reason = no_room(candidate, placed.offer, made)
+        if reason is None:
+            asked = judge(placed.offer)
+            candidate = candidate._replace(judgement=judged(placed.offer, candidate.made.decision_id, asked))
+            reason = _too_low(candidate, asked)
         if reason is None:
             fit.append(candidate)
         else:
@@ -151,21 +160,16 @@ def _order(candidate: Candidate) -> tuple[float, int, int]:
     return -score, candidate.placed.offer.priority, candidate.placed.place
 
 
-def _refused(
-    candidate: Candidate, zone: ZoneInfo, occasion: Occasioned, person: Person, made: list[Made], asked: Judgement | None
-) -> Reason | None:
-    offer, day = candidate.placed.offer, occasion.at.astimezone(zone).date()
+def _not_for(offer: Offer, day: date, person: Person) -> Reason | None:
     if (offer.from_ and day < offer.from_) or (offer.to and day > offer.to):
         return "outside_dates"
     if not is_in(offer.audience, person):
         return "not_in_audience"
-    for purpose in purposes(offer):
-        if person.consents.get(purpose) is not True:
-            return _NO_CONSENT[purpose]
-    reason = no_room(candidate, offer, made)
-    if reason is not None or offer.min_score is None:
-        return reason
-    if candidate.judgement is not None:
+    return next((_NO_CONSENT[purpose] for purpose in purposes(offer) if person.consents.get(purpose) is not True), None)
+
+
+def _too_low(candidate: Candidate, asked: Judgement | None) -> Reason | None:
+    if candidate.placed.offer.min_score is None or candidate.judgement is not None:
         return None
     return "no_model" if asked is None or asked.version == NO_VERSION else "below_min_score"
 
@@ -200,7 +204,7 @@ def no_room(candidate: Candidate, offer: Offer, made: Iterable[Made]) -> Reason 
     return None
 
 
-def _candidate(placed: Placed, zone: ZoneInfo, occasion: Occasioned, person: Person, asked: Judgement | None) -> Candidate:
+def _candidate(placed: Placed, zone: ZoneInfo, occasion: Occasioned, person: Person) -> Candidate:
     offer = placed.offer
     name = decision_id(offer.id, person.member_id, occasion.source, occasion.event_id)
     here = member_zone(person.profile, zone)
@@ -215,7 +219,7 @@ def _candidate(placed: Placed, zone: ZoneInfo, occasion: Occasioned, person: Per
         version=placed.version,
     )
     since = (counted_from(offer.cap.per_member, occasion.at, here), counted_from(offer.cap.per_channel, occasion.at, here))
-    return Candidate(placed, made, judged(offer, name, asked), *since)
+    return Candidate(placed, made, None, *since)
 
 
 def judged(offer: Offer, decision: str, asked: Judgement | None) -> Judgement | None:
@@ -274,8 +278,12 @@ def counted_from(frequency: Frequency | None, at: datetime, zone: ZoneInfo) -> i
     """
     if frequency is None:
         return None
-    first = at.astimezone(zone).date() - timedelta(days=frequency.days - 1)
-    return instant_ms(datetime(first.year, first.month, first.day, tzinfo=zone))
+    return _begins(at.astimezone(zone).date() - timedelta(days=frequency.days - 1), zone)
+
+
+@lru_cache(1_024)
+def _begins(day: date, zone: ZoneInfo) -> int:
+    return instant_ms(datetime(day.year, day.month, day.day, tzinfo=zone))
 
 
 def ends(offer: Offer, at: datetime, zone: ZoneInfo) -> datetime:
@@ -289,10 +297,10 @@ def ends(offer: Offer, at: datetime, zone: ZoneInfo) -> datetime:
 
 def fits(goods: OfferGoods, sku: str, category: str | None) -> bool:
     """Whether an article is among some goods: every key that is given matches."""
-    by_sku = goods.sku is None or any(compile_glob(pattern).fullmatch(sku) for pattern in goods.sku)
+    by_sku = goods.sku is None or any(map(matches_glob, goods.sku, repeat(sku)))
     if not by_sku or goods.category is None:
         return by_sku
-    return category is not None and any(compile_glob(pattern).fullmatch(category) for pattern in goods.category)
+    return category is not None and any(map(matches_glob, goods.category, repeat(category)))
 
 
 def worth_of(offer: Offer, currency: str) -> Worth:

@@ -1,1 +1,1 @@
-"""Load tests, run from a checkout: `python -m loadtest pipeline|kernel|transport` (docs/performance.md). Not installed."""
+"""Load tests, run from a checkout: `python -m loadtest --help` (docs/performance.md). Not installed."""

@@ -1,4 +1,4 @@
-"""The command line: `python -m loadtest pipeline|kernel|transport|lane|replies|propensity`, from a checkout with the package installed.
+"""The command line: `python -m loadtest pipeline|kernel|transport|lane|clicks|replies|propensity`, from a checkout with it installed.
 
 Exit status 0 where every goal is reached, 1 where one is missed or a run is void, 2 for bad usage.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from loadtest import kernel, lane, pipeline, propensity, replies, transport
+from loadtest import clicks, kernel, lane, pipeline, propensity, replies, transport
 from loadtest.contender import VoidRunError
 from loadtest.lane_picture import picture
 from loadtest.report import Report
@@ -136,6 +136,23 @@ def run_replies(out: Path | None, as_json: bool, runs: int, seconds: float, rate
     """From the worker to the gateway: by a channel of Redis, as it is, or by a topic of Kafka."""
     try:
         report = replies.run(rate, seconds, runs, kafka, progress)
+    except VoidRunError as void:
+        raise click.ClickException(str(void)) from None
+    finish(report, as_json, out)
+
+
+@main.command("clicks", epilog="Example: python -m loadtest clicks --out clicks.json")
+@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts.")
+@click.option("--seconds", type=click.FloatRange(1, 600), default=20.0, show_default=True, help="Length of each run.")
+@click.option("--rate", "per_s", type=click.FloatRange(1, 100_000), default=2_000.0, show_default=True, help="Page views a second.")
+@click.option("--pages", type=click.IntRange(1, 1_000_000), default=40_000, show_default=True, help="Page views of the comparison.")
+@click.option("--partitions", type=click.IntRange(1, 64), default=1, show_default=True, help="Partitions; one worker works on all of them.")
+def run_clicks(out: Path | None, as_json: bool, runs: int, seconds: float, per_s: float, pages: int, partitions: int) -> None:
+    """What a page waits for: from the page view to the trigger, with twenty offers; and how many a worker takes, against stock Faust."""
+    try:
+        report = clicks.run(per_s, seconds, runs, pages, partitions, progress)
     except VoidRunError as void:
         raise click.ClickException(str(void)) from None
     finish(report, as_json, out)

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from tillstream.models.learning import Learner
-from tillstream.models.propensity import Features, Propensity
+from tillstream.models.propensity import Features, Scores
 
 MAGIC = b"TSL1"
 SIGNATURE_BYTES = 32
@@ -54,7 +54,7 @@ class Champion(NamedTuple):
     name: str
     version: str
     outcomes: int
-    model: Propensity
+    model: Scores
 
     def score(self, features: Features) -> float:
         """The propensity; the prior before anything was learned. Raises BadFeature."""

@@ -37,11 +37,15 @@ class BadFeature(ValueError):
         super().__init__(f"feature {name!r} is {value}: give a finite number, or leave it out where it is not known")
 
 
-class Propensity(Protocol):
-    """What the rest of tillstream knows of a model."""
+class Scores(Protocol):
+    """What those who decide know of a model."""
 
     def score(self, features: Features) -> float:
         """The probability of an outcome, within `CERTAIN` and 1 - `CERTAIN`; nothing is learned. Raises BadFeature."""
+
+
+class Propensity(Scores, Protocol):
+    """What the rest of tillstream knows of a model."""
 
     def learn(self, features: Features, outcome: bool) -> None:
         """Takes one lesson. Raises BadFeature, and has learned nothing then."""

@@ -141,18 +141,25 @@ class FeatureStore(Asks):
         commands: list[tuple[Any, ...]] = []
         for member, key, at_ms, _ in traces:
             place = trace_key(name, member)
-            commands += [("ZADD", place, at_ms, key), ("ZRANGE", place, 0, -VISITORS_MAX - 1)]
-            commands += [("ZREMRANGEBYRANK", place, 0, -VISITORS_MAX - 1), ("EXPIRE", place, seconds)]
+            commands += [("ZADD", place, at_ms, key), ("EXPIRE", place, seconds)]
             # Behind the note: whoever forgets the member sets this before it reads the notes, so one of the two sees the other.
             commands.append(("GET", trace_key(FORGOTTEN, member)))
         answers = await self._all(commands)
-        marks = zip(traces, answers[4::5], strict=True)
+        grown = dict.fromkeys(trace_key(name, trace.member) for trace, new in zip(traces, answers[::3], strict=True) if new)
+        marks = zip(traces, answers[2::3], strict=True)
         forgotten = [trace for trace, mark in marks if mark == ERASED or (mark is not None and trace.featured)]
-        # What is noted no more would outlive an erasure.
-        beyond = dict.fromkeys(key.decode() for keys in answers[1::5] for key in keys)
-        await self._all(("DEL", key) for key in beyond)
+        beyond = await self._cut(grown)
         await self._all(("ZREM", trace_key(name, trace.member), trace.key) for trace in forgotten)
-        return {trace.key for trace in forgotten} | beyond.keys()
+        return {trace.key for trace in forgotten} | beyond
+
+    async def _cut(self, places: Iterable[str]) -> set[str]:
+        """Notes no more than may be of a member; the states beyond them are deleted, since what is not noted would outlive an erasure."""
+        commands: list[tuple[Any, ...]] = []
+        for place in places:
+            commands += [("ZRANGE", place, 0, -VISITORS_MAX - 1), ("ZREMRANGEBYRANK", place, 0, -VISITORS_MAX - 1)]
+        beyond = {key.decode() for keys in (await self._all(commands))[::2] for key in keys}
+        await self._all(("DEL", key) for key in beyond)
+        return beyond
 
     async def forget(self, members: Mapping[str, int], erased: Collection[str] = ()) -> None:
         """Forgets all states in which something of some members is; by member the partition of its own account. Some are `erased`."""

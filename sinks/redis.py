@@ -146,9 +146,13 @@ class Asks:
     client: Redis
 
     async def _all(self, commands: Iterable[tuple[Any, ...]]) -> list[Any]:
+        asked = list(commands)
+        if not asked:
+            return []
+        if isinstance(self.client, Multiplexed):
+            return await self.client.ask_all(asked)
         pipeline = self.client.pipeline(transaction=False)
-        asked = 0
-        for command in commands:
+        for command in asked:
             pipeline.execute_command(*command)
-            asked += 1
-        return await pipeline.execute() if asked else []
+        found: list[Any] = await pipeline.execute()
+        return found

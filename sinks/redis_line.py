@@ -157,6 +157,18 @@ class Multiplexed(redis_client.Redis):
                 answers[place] = callback(answers[place], **{name: value for name, value in options.items() if name not in UNUSED_OPTIONS})
         return answers
 
+    async def ask_all(self, commands: Iterable[Sequence[Any]]) -> list[Any]:
+        """The answers to several commands, without a pipeline of redis-py's, which costs as much a command as packing it.
+
+        Raises:
+            ResponseError: the first command that Redis refused.
+        """
+        answers = await self.ask([(arguments, {}) for arguments in commands])
+        refused = next((answer for answer in answers if isinstance(answer, ResponseError)), None)
+        if refused is not None:
+            raise refused
+        return answers
+
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
         """One command's answer."""
         (answer,) = await self.ask([(arguments, options)])
@@ -231,8 +243,9 @@ def pack(commands: Iterable[Sequence[Any]]) -> list[bytes]:
     b'*2\\r\\n$3\\r\\nGET\\r\\n$1\\r\\na\\r\\n*3\\r\\n$3\\r\\nSET\\r\\n$1\\r\\nb\\r\\n$1\\r\\n7\\r\\n'
     """
     packed: list[bytes] = []
-    for name, *rest in commands:
-        arguments = (*name.split(), *rest)  # Some of redis-py's names are two words.
+    for command in commands:
+        # Some of redis-py's names are two words.
+        arguments = (*command[0].split(), *command[1:]) if " " in command[0] else tuple(command)
         last = arguments[-1]
         if isinstance(last, bytes) and len(last) >= LARGE_BYTES:
             # The array's head counts one more argument than what is packed behind it.

@@ -15,12 +15,12 @@ Delivery: at least once. A batch that is judged again finds its decisions in (4)
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from tillstream.kernels.instants import instant_ms
-from tillstream.kernels.offer_occasions import RECEIPT, Match, matches
+from tillstream.kernels.offer_occasions import RECEIPT, Match, answers_to, matches
 from tillstream.kernels.offering import NO_VERSION, Occasioned, Placed, Verdict, member_zone, offers_in_force, verdict
 from tillstream.kernels.registry import Registry
 from tillstream.kernels.timetable import Timetable
@@ -44,6 +44,14 @@ MEMBER_KEY = 5
 
 _member = msgspec.json.Decoder(Member)
 
+
+class Occasions(NamedTuple):
+    """Cases of which something is to be decided, by the programs of one moment."""
+
+    timetable: Timetable
+    asked: list[Asked]
+
+
 class Scorer(Protocol):
     """What judges offers: models by name, as of their latest checkpoint."""
 
@@ -65,16 +73,26 @@ class Decide:
         self.stats = stats
         self.scorer = scorer
         self.partitions = partitions
-        self._offers: tuple[Timetable, dict[date, list[Placed]]] | None = None
+        self._offers: tuple[Timetable, dict[tuple[date, str], list[Placed]]] | None = None
 
     async def decide(self, cases: Sequence[Case], now_ms: int) -> None:
         """Takes what members did through the steps of the module; `now_ms` is the time at which it is judged, milliseconds since 1970."""
+        await self.take(self.ask(cases, now_ms))
+
+    def ask(self, cases: Sequence[Case], now_ms: int) -> Occasions:
+        """Step (1): the cases of which anything is to be decided."""
         timetable = self.timetable()
-        asked = [Asked(case, self.matched(timetable, case, now_ms)) for case in cases]  # (1)
-        wanted = [one for one in asked if one.found or one.case.happened.name == RECEIPT]
-        if not wanted or not any(version.program.offers for version in timetable.versions):
+        if not any(version.program.offers for version in timetable.versions):
+            return Occasions(timetable, [])
+        asked = [Asked(case, self.matched(timetable, case, now_ms)) for case in cases]
+        return Occasions(timetable, [one for one in asked if one.found or one.case.happened.name == RECEIPT])
+
+    async def take(self, occasions: Occasions) -> None:
+        """The other steps."""
+        timetable, asked = occasions
+        if not asked:
             return
-        ready = await self.read(wanted)  # (2)
+        ready = await self.read(asked)  # (2)
         judged = [self.judged(timetable, one) for one in ready]  # (3)
         attempts = [
             Attempt(one.person.member_id, case_key(one.case), found.fit) for one, found in zip(ready, judged, strict=True)
@@ -89,20 +107,20 @@ class Decide:
     def matched(self, timetable: Timetable, case: Case, now_ms: int) -> list[Match]:
         """The offers whose triggers agree; none where it is too late for any."""
         happened = case.happened
-        found = matches(self.in_force(timetable, happened.at.astimezone(timetable.zone).date()), happened)
+        found = matches(self.in_force(timetable, happened.at.astimezone(timetable.zone).date(), happened.name), happened)
         late = now_ms - instant_ms(happened.at) > AGE_MS_MAX[RECEIPT if happened.name == RECEIPT else "click"]
         for match in found if late else []:
             self.stats.count_offer(match.placed.offer.id, "too_old")
         return [] if late else found
 
-    def in_force(self, timetable: Timetable, day: date) -> list[Placed]:
-        """The offers of a local date; worked out once for each, until there are other programs."""
+    def in_force(self, timetable: Timetable, day: date, name: str) -> list[Placed]:
+        """The offers of a local date that look at events of a name; worked out once for each, until there are other programs."""
         if self._offers is None or self._offers[0] is not timetable:
             self._offers = (timetable, {})
         known = self._offers[1]
-        if day not in known:
-            known[day] = offers_in_force(timetable, day)
-        return known[day]
+        if (day, name) not in known:
+            known[day, name] = [placed for placed in offers_in_force(timetable, day) if answers_to(placed.offer.trigger, name)]
+        return known[day, name]
 
     async def read(self, asked: Sequence[Asked]) -> list[Ready]:
         """Members, decisions, counts."""
@@ -147,10 +165,10 @@ class Decide:
         """What the kernel says; models are asked of who may be profiled."""
         happened = one.case.happened
         occasion = Occasioned(happened.source, happened.event_id, happened.at, {match.placed.offer.id: match.why for match in one.met})
-        judgements = {match.placed.offer.id: self.judgement(timetable, one, match.placed.offer) for match in one.met}
         # Judged before, it had room then; what was taken since must not speak against it.
         made = [] if case_key(one.case) in one.made else one.made.values()
-        return verdict([match.placed for match in one.met], timetable.zone, occasion, one.person, judgements, made)
+        offers = [match.placed for match in one.met]
+        return verdict(offers, timetable.zone, occasion, one.person, lambda offer: self.judgement(timetable, one, offer), made)
 
     def judgement(self, timetable: Timetable, one: Ready, offer: Offer) -> Judgement | None:
         """What the offer's model says; where there is none yet, the features that it will learn from, under no version."""

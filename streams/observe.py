@@ -6,15 +6,18 @@ A batch of one partition goes through these steps, in this order:
 (2) read the states of its visitors, and the offset that they stand at, in one round trip; what is in them already is skipped;
 (3) fold the page views into the states, one by one (models/features/visits.py), each at its own time; of a visitor who floods, what is
     beyond `visitor_events_max` in a minute is counted and left: it costs no more than its decoding;
-(4) look up who the visitors are, by what they claim or the receipts of what they bought, and, of members who agree to it, their purchases;
-    of those who do not, only the link is kept;
-(5) write the states in one function call, fenced on the offset of (2); first of all note whose they are, so that an erasure finds them;
-(6) acknowledge.
+(4) look up who the visitors are, by what they claim or the receipts of what they bought; of members who do not agree to it, only the link
+    is kept;
+(5) note whose the states are, so that an erasure finds them, and read the purchases of those of whom anything is to be decided;
+(6) decide on offers (streams/decide.py);
+(7) write the states in one function call, fenced on the offset of (2);
+(8) acknowledge.
 
 Delivery: exactly once in effect; the idempotency key is the offset. A refused write means that another worker has the partition.
 """
 
-from collections.abc import Iterable, Sequence, Set
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from time import time_ns
 from typing import NamedTuple
@@ -27,18 +30,17 @@ from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import of_click
 from tillstream.models.features.declared import features
 from tillstream.models.features.goods import Goods
-from tillstream.models.features.purchases import Purchases, decode_purchases
 from tillstream.models.features.visits import Visits, arrived, decode_visits, encode_visits, is_flooding, seen, unobserved
 from tillstream.schemas.clickstream import ClickEvent, decode_click
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.program_offers import OfferGoods
 from tillstream.schemas.receipts import Identity
 from tillstream.sinks.directory import Directory
-from tillstream.sinks.features import PURCHASES, VISITORS_S, VISITS, FeatureStore, Kept, Trace
-from tillstream.streams.decide import Decide
-from tillstream.streams.groups import partition_of
+from tillstream.sinks.features import VISITORS_S, VISITS, FeatureStore, Kept, Trace
+from tillstream.streams.bought import Bought
+from tillstream.streams.decide import Decide, Occasions
 from tillstream.streams.offer_cases import Case
-from tillstream.streams.persons import Person, Persons, identity_of, places_of
+from tillstream.streams.persons import Person, Persons, identity_of
 from tillstream.streams.stats import Stats
 
 UNLINKED_S = 2 * 86_400
@@ -57,16 +59,16 @@ class Arrived(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A page view with all that is known behind it; `person` is None where nobody is linked, `purchases` where none are kept."""
+    """A page view with what is known behind it; `person` is None where nobody is linked."""
 
     arrived: Arrived
     visits: Visits
     person: Person | None = None
-    purchases: Purchases | None = None
 
-    def features(self, goods: Goods, at: datetime) -> dict[str, float]:
+    def features(self, bought: Bought, goods: Goods, at: datetime) -> dict[str, float]:
         """The features at the page view; `at` is its time on the clock of the member or the program."""
-        return features(self.visits, self.purchases, goods, at)
+        purchases = None if self.person is None or not self.person.profiled else bought.of(self.person.account_id)
+        return features(self.visits, purchases, goods, at)
 
 
 class Observe:
@@ -97,50 +99,54 @@ class Observe:
         folded = fold(new, found, self.events_max)  # (3)
         self.stats.count_clicks(observed=len(folded), flooding=len(new) - len(folded), malformed=len(messages) - len(read))
         known = await self.known(folded)  # (4)
-        if self.decide is not None:
+        latest = {one.arrived.click.data.visitor_id: one for one in known}
+        bought = Bought(self.store, self.partitions)
+        asked = self.asked(known, bought)
+        accounts = {one.case.account_id for one in asked.asked if one.scored} if asked is not None else set[str]()
+        forgotten, _ = await asyncio.gather(self.store.note_visitors(traces_of(partition, latest)), bought.load(accounts))  # (5)
+        if self.decide is not None and asked is not None:
             # Before the states are written: what is judged again after a crash is judged by the same.
-            await self.decide.decide([case for one in known if (case := case_of(one)) is not None], time_ns() // 1_000_000)
-        await self.keep(partition, offset, last, known)  # (5)
+            await self.decide.take(asked)  # (6)
+        states = {
+            visitor: Kept(encode_visits(one.visits), UNLINKED_S if one.person is None else VISITORS_S)
+            for visitor, one in latest.items()
+            if VISITS.key(partition, visitor) not in forgotten
+        }
+        await self.store.apply(VISITS, partition, offset, last, states)  # (7)
+
+    def asked(self, known: Sequence[Seen], bought: Bought) -> Occasions | None:
+        """What is to be decided of; None: nothing ever is."""
+        cases = [case for one in known if (case := case_of(one, bought)) is not None]
+        return None if self.decide is None else self.decide.ask(cases, time_ns() // 1_000_000)
 
     async def known(self, folded: Sequence[Seen]) -> list[Seen]:
-        """The page views with persons and purchases."""
+        """The page views with persons."""
         accounts = await self.directory.claimed(
             {one.visits.link.sale_key for one in folded if one.visits.link is not None and one.visits.link.sale_key is not None}
         )
         persons = await self.persons.of([(identity_in(one.visits, accounts), one.arrived.click.time) for one in folded])
-        places = {account: partition_of(account, self.partitions) for account in sorted(places_of(persons))}
-        found = await self.store.read(PURCHASES, places)
-        purchases = {account: decode_purchases(state) for account, state in found.items()}
         nobodies = [one.visits.link.identity for one, person in zip(folded, persons, strict=True) if person is None and one.visits.link]
         erased = await self.persons.erased(identity for identity in nobodies if identity is not None)
-        return [
-            without_link(one, erased) if person is None else with_person(one, person, purchases.get(person.account_id))
-            for one, person in zip(folded, persons, strict=True)
-        ]
-
-    async def keep(self, partition: int, before: int, after: int, known: Sequence[Seen]) -> None:
-        """Writes the states behind the last page view of each visitor."""
-        latest = {one.arrived.click.data.visitor_id: one for one in known}
-        traces = [
-            Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms, one.person.profiled)
-            for visitor, one in latest.items()
-            if one.person is not None
-        ]
-        states = {
-            visitor: Kept(encode_visits(one.visits), UNLINKED_S if one.person is None else VISITORS_S) for visitor, one in latest.items()
-        }
-        forgotten = await self.store.note_visitors(traces)
-        kept = {visitor: state for visitor, state in states.items() if VISITS.key(partition, visitor) not in forgotten}
-        await self.store.apply(VISITS, partition, before, after, kept)
+        pairs = zip(folded, persons, strict=True)
+        return [without_link(one, erased) if person is None else with_person(one, person) for one, person in pairs]
 
 
-def case_of(one: Seen) -> Case | None:
-    """A page view of a member, as offers look at it; None: nobody is linked."""
+def traces_of(partition: int, latest: Mapping[str, Seen]) -> list[Trace]:
+    """Whose states a batch writes: the last page view of each visitor says it."""
+    return [
+        Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms, one.person.profiled)
+        for visitor, one in latest.items()
+        if one.person is not None
+    ]
+
+
+def case_of(one: Seen, bought: Bought) -> Case | None:
+    """A page view of a member, as offers look at it; None: nobody is linked. `bought` may be filled later."""
     if one.person is None:
         return None
 
     def featured(goods: OfferGoods, at: datetime) -> dict[str, float]:
-        return one.features(Goods(tuple(goods.sku or ()), tuple(goods.category or ())), at)
+        return one.features(bought, Goods(tuple(goods.sku or ()), tuple(goods.category or ())), at)
 
     happened = of_click(one.arrived.click, instant_of(one.arrived.at_ms))
     return Case(happened, one.person.member_id, one.person.account_id, featured if one.person.profiled else None)
@@ -202,8 +208,8 @@ def without_link(one: Seen, erased: Set[str]) -> Seen:
     return one._replace(visits=structs.replace(unobserved(one.visits), link=None))
 
 
-def with_person(one: Seen, person: Person, purchases: Purchases | None) -> Seen:
+def with_person(one: Seen, person: Person) -> Seen:
     """A page view of somebody; of whoever does not agree to profiling nothing is kept."""
     if person.profiled:
-        return one._replace(person=person, purchases=purchases)
+        return one._replace(person=person)
     return one._replace(person=person, visits=unobserved(one.visits))

@@ -31,6 +31,11 @@ class Asked(NamedTuple):
     case: Case
     found: list[Match]
 
+    @property
+    def scored(self) -> bool:
+        """Whether a model may be asked about it."""
+        return self.case.featured is not None and any(match.placed.offer.model is not None for match in self.found)
+
 
 class Ready(NamedTuple):
     """A case with the offers whose triggers were met, and who the member is."""

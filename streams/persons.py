@@ -1,5 +1,6 @@
 """Who is behind an identity, at an instant: the member, the account, and what they have consented to."""
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -34,11 +35,16 @@ class Persons:
         self.registry = registry
 
     async def of(self, named: Sequence[tuple[Identity | None, datetime]]) -> list[Person | None]:
-        """The persons of sealed identities, each at an instant, in three round trips; None where nobody has enrolled, or not any more."""
-        registry = await self.registry.of_identities({identity for identity, _ in named if identity is not None})
+        """The persons of sealed identities, each at an instant; None where nobody has enrolled, or not any more.
+
+        One round trip where all are member ids, three where there are cards and the like, and one per further merge.
+        """
+        identities = {identity for identity, _ in named if identity is not None}
+        own = {identity.value for identity in identities if identity.scheme == "member"}
+        registry, facts = await asyncio.gather(self.registry.of_identities(identities), self.registry.facts("members", sorted(own)))
         found = {(identity, at): member_of(registry, identity, at) for identity, at in named if identity is not None}
         members = {member for member, _ in found.values() if member is not None}
-        registry.members = await self.registry.facts("members", sorted(members))
+        registry.members = facts | await self.registry.facts("members", sorted(members - own))
         consents = {member: consents_of(registry, member) for member in members}
         return [person_of(*found[identity, at], consents) if identity is not None else None for identity, at in named]
 
@@ -82,7 +88,3 @@ def identity_of(account: str) -> Identity:
     # The hash is of the scheme as well, so that any name of a scheme will do.
     return Identity("member", account) if digest is None else Identity("card", SEALED + digest)
 
-
-def places_of(persons: Iterable[Person | None]) -> set[str]:
-    """The accounts of which features may be kept."""
-    return {person.account_id for person in persons if person is not None and person.profiled}

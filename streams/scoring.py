@@ -9,12 +9,16 @@ import asyncio
 import structlog
 
 from tillstream.models.checkpoints import Champion, CheckpointRefused, Signer
+from tillstream.models.features.declared import DECLARED
+from tillstream.models.linear import fast
 from tillstream.models.propensity import BadFeature
 from tillstream.schemas.offers import Judgement
 from tillstream.sinks.checkpoints import CheckpointStore
 
 REFRESH_S = 2.0
 """The learner writes every five seconds; a look is one read of a number."""
+
+NAMES = tuple(one.name for one in DECLARED)
 
 _log = structlog.get_logger(__name__)
 
@@ -40,7 +44,8 @@ class Champions:
         champions: dict[str, Champion] = {}
         for offer_id, raw in found.items():
             try:
-                champions[offer_id] = self.signer.unpack_champion(raw)
+                champion = self.signer.unpack_champion(raw)
+                champions[offer_id] = champion._replace(model=fast(champion.model, NAMES))
             except CheckpointRefused as refused:
                 _log.warning("champion_refused", offer=offer_id, reason=refused.reason)
                 if offer_id in before:

@@ -7,9 +7,14 @@ import pytest
 
 from tests.redis_servers import RedisServer, redis_server  # noqa: F401
 from tests.test_state import client_of
+from tillstream.models.features.fading import Fading
+from tillstream.models.features.habits import Habit
+from tillstream.models.features.purchases import Purchases, encode_purchases
 from tillstream.sinks.features import MARK_S, PURCHASES, VISITORS_MAX, VISITS, FeatureStore, Kept, Trace
 from tillstream.sinks.redis import RedisEmptied
 from tillstream.sinks.state import Fenced
+from tillstream.streams.bought import Bought
+from tillstream.streams.groups import partition_of
 
 ODD = ("v-1", "{o2}", "a:b", "żółw 日本", "x" * 256)
 
@@ -115,5 +120,18 @@ def test_store_visitors_that_claim_one_member_are_noted_up_to_a_bound(server: Re
         assert (await store.load(VISITS, 0, ["v-0", f"v-{VISITORS_MAX + 49}"])).found == {f"v-{VISITORS_MAX + 49}": b"new"}
         await store.forget({"m1": 0})
         assert (await store.load(VISITS, 0, [f"v-{VISITORS_MAX + 49}"])).found == {}
+
+    with_store(server, scenario)
+
+
+def test_store_purchases_of_a_batch_are_those_that_were_read(server: RedisServer) -> None:
+    state = Purchases(7, Fading(7, ()), Fading(7, ()), Habit(7, Fading(7, ())))
+
+    async def scenario(store: FeatureStore) -> None:
+        await store.apply(PURCHASES, partition_of("m1", 4), -1, 1, {"m1": Kept(encode_purchases(state), 500)})
+        bought = Bought(store, 4)
+        assert bought.of("m1") is None
+        await bought.load(["m1", "m2"])
+        assert (bought.of("m1"), bought.of("m1"), bought.of("m2")) == (state, state, None)
 
     with_store(server, scenario)

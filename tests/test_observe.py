@@ -25,6 +25,7 @@ from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import PURCHASES, VISITS, FeatureStore
 from tillstream.sinks.redis import connect
 from tillstream.sinks.state import Fenced
+from tillstream.streams.bought import Bought
 from tillstream.streams.forget import Forget
 from tillstream.streams.groups import partition_of
 from tillstream.streams.observe import Observe, Seen
@@ -216,15 +217,18 @@ def with_observe(here: Stage, scenario: Callable[[Observe], Awaitable[None]]) ->
     asyncio.run(run())
 
 
-def known_of(here: Stage, visitor: str) -> Seen:
-    """The latest page view of a visitor as `observe` knows it."""
+def known_of(here: Stage, visitor: str) -> tuple[Seen, dict[str, float]]:
+    """The latest page view of a visitor as `observe` knows it, and its features."""
     messages = [m for m in records(here, CLICKSTREAM) if json.loads(m.value() or b"")["data"]["visitor_id"] == visitor]
     state = visits_of(here, visitor)
     assert state is not None
-    found: list[Seen] = []
+    found: list[tuple[Seen, dict[str, float]]] = []
 
     async def scenario(observe: Observe) -> None:
-        found.extend(await observe.known([Seen(decode_clicks(messages)[-1], state)]))
+        (known,) = await observe.known([Seen(decode_clicks(messages)[-1], state)])
+        bought = Bought(observe.store, PARTITIONS)
+        await bought.load([] if known.person is None else [known.person.account_id])
+        found.append((known, known.features(bought, CHEESE, NOW)))
 
     with_observe(here, scenario)
     return found[0]
@@ -235,15 +239,15 @@ def test_observe_visitor_is_linked_by_a_claim_or_by_a_receipt_that_comes_later(h
     here.settle()
     view(here, [page("view_item", "v4 claims", 0, member="m4"), page("purchase", "v4 buys", 0, transaction_id="order-1")])
     observed(here)
-    assert known_of(here, "v4 buys").person is None
+    assert known_of(here, "v4 buys")[0].person is None
     here.send([sale("order-1", "m4", 0, source=SHOP)], key="till")
     observed(here)
     for visitor in ("v4 claims", "v4 buys"):
-        known = known_of(here, visitor)
+        known, its_features = known_of(here, visitor)
         assert known.person is not None
         assert (known.person.member_id, known.person.account_id) == ("m4", "m4")
-        assert known.features(CHEESE, NOW)["goods_receipts"] > 0.9
-    assert known_of(here, "v4 claims").features(CHEESE, NOW)["goods_views_4h"] > 0.9
+        assert its_features["goods_receipts"] > 0.9
+    assert known_of(here, "v4 claims")[1]["goods_views_4h"] > 0.9
 
 
 def test_observe_batch_applied_twice_counts_once_and_an_older_worker_is_refused(here: Stage) -> None:

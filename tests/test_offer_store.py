@@ -54,9 +54,8 @@ def attempt(text: str, member: str, event: str, at: datetime = AT, made: list[Ma
     """An event that all offers of a program answer to, as the kernel judges it."""
     timetable = Timetable([parse_program(text)])
     person = Person(member, member, "", Profile(), ALL)
-    found = verdict(
-        offers_in_force(timetable, date(2026, 3, 7)), timetable.zone, Occasioned("shop", event, at, {}), person, {}, made or []
-    )
+    offers, occasion = offers_in_force(timetable, date(2026, 3, 7)), Occasioned("shop", event, at, {})
+    found = verdict(offers, timetable.zone, occasion, person, lambda _: None, made or [])
     return Attempt(member, event_key("shop", event), found.fit)
 
 

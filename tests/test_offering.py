@@ -60,7 +60,7 @@ def judged(
     """What becomes of some offers, whose triggers were met; `scores` by offer id, those of a model that is there."""
     placed = offers_in_force(Timetable([parse_program(program(*offers, head=HEAD + TIERS))]), date(2026, 3, 7))
     said = {name: Judgement(model="m", version="v1", score=score) for name, score in (scores or {}).items()}
-    return verdict(placed, WARSAW, Occasioned("shop", event, at, {}), who or person(), said, made)
+    return verdict(placed, WARSAW, Occasioned("shop", event, at, {}), who or person(), lambda offer: said.get(offer.id), made)
 
 
 def before(hours: float, name: str = "cheese", channel: str = "page", group: str = "treated", valid_h: float = 0.0) -> Made:
@@ -150,9 +150,26 @@ def test_explored_offer_says_by_which_probability_and_a_share_of_events_is_explo
 def test_model_that_is_not_there_yet_is_explored_as_well_and_else_refused_for_that() -> None:
     placed = offers_in_force(Timetable([parse_program(program(offer('model = "m"\nmin_score = 0.5\nexplore = 20')))]), date(2026, 3, 7))
     unknown = {"cheese": Judgement(model="m", version=NO_VERSION, score=0.0, features={"x": 1.0})}
-    found = [verdict(placed, WARSAW, Occasioned("shop", f"e-{n}", AT, {}), person(), unknown, []) for n in range(200)]
+    events = [Occasioned("shop", f"e-{n}", AT, {}) for n in range(200)]
+    found = [verdict(placed, WARSAW, event, person(), lambda offer: unknown.get(offer.id), []) for event in events]
     assert {reason for item in found for reason in item.against.values()} == {"no_model"}
     assert {item.fit[0].judgement.features["x"] for item in found if item.fit and item.fit[0].judgement} == {1.0}
+
+
+def test_model_is_asked_only_where_nothing_else_speaks_against_the_offer() -> None:
+    texts = [offer('model = "m"', name, trigger=TRIGGER) for name in ("has", "fits")]
+    texts.append(offer('model = "m"\nto = 2026-03-06', "past"))
+    texts.append(offer('model = "m"\naudience = { tier = ["gold"] }', "gold"))
+    placed = offers_in_force(Timetable([parse_program(program(*texts, head=HEAD + TIERS))]), date(2026, 3, 7))
+    asked: list[str] = []
+
+    def judge(one: Offer) -> Judgement:
+        asked.append(one.id)
+        return Judgement(model="m", version="v1", score=0.5)
+
+    found = verdict(placed, WARSAW, Occasioned("shop", "e-1", AT, {}), person(), judge, [before(1, "has", valid_h=2)])
+    assert asked == ["fits"]
+    assert found.against == {"has": "already_has", "past": "outside_dates", "gold": "not_in_audience"}
 
 
 def test_control_share_is_what_the_offer_says_and_depends_on_offer_and_member_only() -> None:

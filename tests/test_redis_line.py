@@ -70,6 +70,16 @@ def test_error_is_told_to_who_caused_it_and_the_other_commands_are_done(server: 
     run(server, test)
 
 
+def test_commands_asked_together_are_all_done_and_the_first_error_is_told(server: Redis) -> None:
+    async def test(client: Multiplexed) -> None:
+        assert await client.ask_all([("SET", "a", "text"), ("GET", "a"), ("CLIENT GETNAME",)]) == [True, b"text", None]
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await client.ask_all([("HGET", "a", "x"), ("NOTHING",), ("SET", "b", "2")])
+        assert await client.get("b") == b"2"
+
+    run(server, test)
+
+
 def test_many_at_once_each_get_their_own_answers_large_ones_too(server: Redis) -> None:
     async def one(client: Multiplexed, number: int) -> None:
         size = LARGE_BYTES + number if number % 7 == 0 else number

@@ -100,11 +100,11 @@ DECLARED: tuple[Declared, ...] = (
     Declared("goods_discount_share", "0 to 1", "purchases", "as discount_share, for the goods", lambda v: v.goods_discount_share()),
     Declared(
         "goods_gap_days", "days", "purchases", "expected between two purchases of the goods' strongest habit",
-        lambda v: v.gap_days(v.habit()),
+        lambda v: v.gap_days(v.habit),
     ),
     Declared(
         "goods_due", "intervals", "purchases", "gone by since its latest purchase, at most 10; 1 is today",
-        lambda v: v.due(v.habit()),
+        lambda v: v.due(v.habit),
     ),
     Declared("top_recency_days", "days", "purchases", "since anything of the goods' top levels was bought", lambda v: v.days_since(v.tops)),
     Declared("top_receipts", "receipts", "purchases", "with anything of their top levels, in 90 days", lambda v: v.of_tops(0)),

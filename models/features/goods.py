@@ -1,8 +1,10 @@
 """The goods that features are about: those of an offer, as globs."""
 
+from collections.abc import Iterable, Sequence
+from itertools import compress, repeat
 from typing import NamedTuple
 
-from tillstream.kernels.globs import compile_glob
+from tillstream.kernels.globs import matches_glob
 
 
 class Goods(NamedTuple):
@@ -23,6 +25,12 @@ class Goods(NamedTuple):
         """Whether goods of a category are among them."""
         return not self.category or matches(self.category, category)
 
+    def among(self, categories: Iterable[str]) -> Sequence[str]:
+        """Those of some categories that are among them, in their order."""
+        if len(self.category) != 1:
+            return [category for category in categories if self.has_category(category)]
+        return list(compress(names := list(categories), map(matches_glob, repeat(self.category[0]), names)))
+
     @property
     def tops(self) -> frozenset[str]:
         """The top levels of the category globs that name one.
@@ -35,7 +43,7 @@ class Goods(NamedTuple):
 
 def matches(patterns: tuple[str, ...], name: str) -> bool:
     """Whether one of the globs matches."""
-    return any(compile_glob(pattern).fullmatch(name) for pattern in patterns)
+    return any(map(matches_glob, patterns, repeat(name)))
 
 
 def top_of(category: str) -> str:

@@ -137,7 +137,7 @@ def of_goods(purchases: Purchases, goods: Goods) -> list[Habit]:
     """How some goods are bought: one habit for each of those that globs name, or otherwise for each of their categories."""
     if goods.sku:
         return [habit for sku, habit in purchases.skus.items() if goods.has_sku(sku, habit.category)]
-    return [habit for category, habit in purchases.categories.items() if goods.has_category(category)]
+    return [purchases.categories[category] for category in goods.among(purchases.categories)]
 
 
 def of_tops(purchases: Purchases, goods: Goods) -> list[Habit]:

@@ -1,6 +1,7 @@
 """What a feature is computed from: a visitor's and a member's state, seen at one instant and with some goods in mind."""
 
 from datetime import datetime
+from functools import cached_property
 
 from tillstream.kernels.instants import instant_ms
 from tillstream.models.features import purchases as buying
@@ -103,11 +104,10 @@ class View:
         """As `discount_share`, of the goods."""
         return None if self.purchases is None else share(self.goods[2], self.goods[1] + self.goods[2])
 
+    @cached_property
     def habit(self) -> Habit | None:
         """The strongest habit among the goods, of equal ones the one bought last: that by which they are due."""
-        if self.purchases is None or not self.habits:
-            return None
-        return max(self.habits, key=lambda habit: (habit.at(self.at_ms)[0], habit.last_ms))
+        return max(self.habits, key=lambda habit: (habit.at(self.at_ms)[0], habit.last_ms), default=None)
 
     def overall(self) -> Habit | None:
         """How anything at all is bought."""

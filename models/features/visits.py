@@ -194,7 +194,7 @@ def of_goods(visits: Visits, goods: Goods, at_ms: int) -> tuple[float, ...]:
     if goods.sku:
         found = [one.fading for name, one in visits.skus.items() if goods.has_sku(name, one.category)]
     else:
-        found = [one for name, one in visits.categories.items() if goods.has_category(name)]
+        found = [visits.categories[name] for name in goods.among(visits.categories)]
     return together([sums_at(fading, at_ms) for fading in found], len(HALF))
 
 
