@@ -50,7 +50,7 @@ BUDGET = 15
 KILLS: tuple[tuple[float, tuple[int, ...]], ...] = ((0.1, (0,)), (0.4, (1,)), (0.7, (0, 1)))
 """When so large a share has been sent, these workers are killed; before the last start Redis is emptied."""
 
-EVERY_S = 0.035
+EVERY_S = 0.025
 """Between two events: the last ones are sent when the last worker was killed."""
 
 DECIDED_S = 40.0
