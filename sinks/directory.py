@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from typing import Any, Literal, NamedTuple
 
-from tillstream.sinks.redis import SLOTS, Asks, Redis
+from tillstream.sinks.redis import SLOTS, Asks, Redis, RedisEmptied
 from tillstream.sinks.registry import RegistryStore
 
 MEMBERS_KEY = "tillstream:members"
@@ -59,12 +59,16 @@ def slot_of(digest: str) -> int:
     return int(digest[:4], 16) % SLOTS
 
 
+DIRECTORY_GONE = "members, claims and parked returns are gone"
+
+
 class Directory(Asks):
     """Claims and parked returns, spread over `SLOTS` hash tags, and the registry."""
 
     def __init__(self, client: Redis) -> None:
         self.client = client
         self.registry = RegistryStore(client)
+        self.filled = False
 
     async def group_of(self, account: str) -> list[str]:
         """The accounts that together are what a member has, that under which it is shown first (kernels/registry.py)."""
@@ -76,8 +80,21 @@ class Directory(Asks):
         return None if offset is None else int(offset)
 
     async def note_members(self, offset: int) -> None:
-        """Notes how far the registry has `members`."""
-        await self.client.set(MEMBERS_KEY, offset)
+        """Notes how far the registry has `members`.
+
+        Raises:
+            RedisEmptied: as `check_filled`; the note would hide it.
+        """
+        if not await self.client.set(MEMBERS_KEY, offset, xx=self.filled):
+            raise RedisEmptied(DIRECTORY_GONE)
+        self.filled = True
+
+    async def check_filled(self) -> None:
+        """Raises RedisEmptied where the directory was seen filled and is not any more: who is looked up now would be nobody."""
+        if await self.members_offset() is not None:
+            self.filled = True
+        elif self.filled:
+            raise RedisEmptied(DIRECTORY_GONE)
 
     async def claim(self, claimings: Mapping[str, Claiming]) -> dict[str, Claim]:
         """Claims sales, by natural key, for accounts; gives the claim that stands for each, which may be an earlier one."""

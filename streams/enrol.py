@@ -61,7 +61,8 @@ class Enrol:
         self.replies = replies
 
     async def enrol(self, messages: Sequence[Message]) -> None:
-        """Takes one batch of member events through the steps of the module."""
+        """Takes one batch of member events through the steps of the module; raises RedisEmptied where the registry has gone."""
+        await self.directory.check_filled()
         said: list[tuple[Said, Message]] = []
         records: list[Record] = []
         replies: list[Reply] = []

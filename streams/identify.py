@@ -13,6 +13,7 @@ A batch goes through these steps, in this order:
 Delivery: at least once; `accrue` tells repeats.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple
@@ -89,8 +90,12 @@ class Identify:
             await self.replies.send(replies)
 
     async def forward(self, arrived: Sequence[Arrived], records: list[Record], *, history_asked: bool = False) -> None:
-        """Steps (2) to (5); `records` are appended with the rest. `history_asked`: recall.py has, and history knows none of the sales."""
-        accounts = await self.accounts(arrived)  # (2)
+        """Steps (2) to (5); `records` are appended with the rest. `history_asked`: recall.py has, and history knows none of the sales.
+
+        Raises:
+            RedisEmptied: the directory has gone; nothing was appended.
+        """
+        accounts, _ = await asyncio.gather(self.accounts(arrived), self.directory.check_filled())  # (2)
         claims = await self.directory.claim(
             {
                 key_of(a.event): Claiming(named[0] or "", date.max if history_asked else earliest_day(a.event))

@@ -14,7 +14,7 @@ from tillstream.kernels.identities import Seal
 from tillstream.kernels.keys import sale_key_of
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, decode
 from tillstream.schemas.ledger import Posting, decode_record
-from tillstream.sinks.budgets import BudgetStore
+from tillstream.sinks.budgets import BUDGETS, TURN, BudgetStore
 from tillstream.sinks.directory import MEMBERS_KEY, Claiming, Directory, Parking
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.registry import KEYS
@@ -66,8 +66,9 @@ async def restore_budgets(budgets: BudgetStore, kafka: Mapping[str, Any], partit
 
 
 async def empty(client: Redis, partitions: int) -> None:
-    """Deletes our keys and no others."""
-    ours = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS), "{r*}:claims", "{r*}:parked*", "{r*}:horizon", "{b}:*", "{vouchers}:*"]
+    """Deletes our keys and no others; what offers took stays, since workers of their role restore it (offers_restore.py)."""
+    registry = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS)]
+    ours = [*registry, "{r*}:claims", "{r*}:parked*", "{r*}:horizon", BUDGETS, TURN, "{vouchers}:*"]
     for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), *ours]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)

@@ -22,7 +22,7 @@ class DeliverRuntime:
     """What the agent that delivers triggers works with: Kafka, the endpoints, and in Redis who still agrees.
 
     Raises:
-        OSError: figures cannot be served on `deliver_metrics`.
+        OSError, OverflowError: figures cannot be served on `deliver_metrics`.
     """
 
     def __init__(self, settings: WorkerSettings, targets: Sequence[Target]) -> None:

@@ -4,6 +4,7 @@ What is right follows from the topics alone: page views and receipts, in the ord
 has one browser, so its order is that of one partition.
 """
 
+import asyncio
 import json
 import random
 from collections import Counter, defaultdict
@@ -34,12 +35,15 @@ from tillstream.schemas.program_file import parse_program
 from tillstream.schemas.publishing import published
 from tillstream.sinks.features import PURCHASES, VISITS
 from tillstream.sinks.offers import BUDGETS
+from tillstream.sinks.redis import connect
 from tillstream.sinks.writer import PRODUCER
 from tillstream.streams.groups import partition_of
 from tillstream.streams.observe import decode_batch as decode_clicks
 from tillstream.streams.observe import fold
 from tillstream.streams.programs import publish
 from tillstream.streams.topics import CLICKSTREAM, OUTCOMES, TRANSACTIONS, TRIGGERS
+from tillstream.verify_groups import Finding
+from tillstream.verify_offers import verify_offers
 
 MEMBERS = 40
 PAGES = 12
@@ -50,7 +54,7 @@ BUDGET = 15
 KILLS: tuple[tuple[float, tuple[int, ...]], ...] = ((0.1, (0,)), (0.4, (1,)), (0.7, (0, 1)))
 """When so large a share has been sent, these workers are killed; before the last start Redis is emptied."""
 
-EVERY_S = 0.035
+EVERY_S = 0.025
 """Between two events: the last ones are sent when the last worker was killed."""
 
 DECIDED_S = 40.0
@@ -203,7 +207,14 @@ def assert_right(here: Stage) -> None:
     assert max(Counter((member, offer_id) for member, offer_id, _ in made.values()).values()) <= 2
     with here.client() as client:
         assert int(client.hget(BUDGETS, "scarce")) == BUDGET
+    assert asyncio.run(verified(here)) == []
     assert_features_equal(here)
+
+
+async def verified(here: Stage) -> list[Finding]:
+    """What `verify` finds wrong of decisions and budgets."""
+    async with connect(here.config.redis) as client:
+        return (await verify_offers(here.kafka, client)).findings
 
 
 def replayed(here: Stage, timetable: Timetable) -> dict[str, tuple[str, str, str]]:

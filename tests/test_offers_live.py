@@ -14,7 +14,7 @@ from tillstream.installation import WorkerProcess
 from tillstream.schemas.offers import OutcomeEvent, TriggeredEvent, decode_outcome, decode_trigger
 from tillstream.schemas.program_file import parse_program
 from tillstream.schemas.publishing import published
-from tillstream.sinks.offers import member_keys
+from tillstream.sinks.offers import MARK, member_keys
 from tillstream.sinks.registry import index_key
 from tillstream.streams.programs import publish
 from tillstream.streams.topics import OUTCOMES, TRIGGERS
@@ -104,6 +104,6 @@ def test_page_view_becomes_a_trigger_and_what_follows_stands_on_outcomes(shop: P
 
     def gone() -> bool:
         with shop.stage.client() as client:
-            return not client.exists(made)
+            return client.hkeys(made) == [MARK.encode()]
 
     until(gone, "what was offered to be forgotten", SETTLED_S)

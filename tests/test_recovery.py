@@ -243,6 +243,36 @@ def test_redis_emptied_under_a_worker_is_seen_and_nothing_counts_again(here: Sta
     assert_each_source_offset_once(here)
 
 
+def test_directory_emptied_under_a_worker_routes_nobody_and_is_not_taken_for_whole(here: Stage) -> None:
+    async def scenario() -> None:
+        async with line(here) as run:
+            here.send([enrolled("gone", "of gone")], MEMBERS)
+            await run.route()
+            here.send(history(5, 51))
+            await run.route()
+            before = here.ends(TRANSACTIONS, PARTITIONS)
+            await run.client.flushdb()
+            here.send(history(5, 52))
+            with pytest.raises(RedisEmptied, match="members, claims and parked returns are gone"):
+                await run.identify.route(here.records(RECEIPTS)[:10])
+            with pytest.raises(RedisEmptied):
+                await run.enrol.enrol(here.records(MEMBERS, 1))
+            assert here.ends(TRANSACTIONS, PARTITIONS) == before
+            assert await Directory(run.client).members_offset() is None
+
+    asyncio.run(scenario())
+
+
+def test_rebuild_leaves_what_offers_took_from_their_budgets(here: Stage) -> None:
+    async def scenario() -> None:
+        async with line(here) as run:
+            await run.client.hset("{b}:offers", "cheese", 7)
+            await rebuild(run.client, here.kafka, PARTITIONS, SEAL)
+            assert await run.client.hget("{b}:offers", "cheese") == b"7"
+
+    asyncio.run(scenario())
+
+
 def test_redis_rolled_back_to_an_older_dump_is_brought_up_to_the_ledger(here: Stage, tmp_path: Path) -> None:
     events = events_of(31)
     dump = here.server.folder / "dump.rdb"

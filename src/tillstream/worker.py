@@ -42,8 +42,9 @@ def run_worker(config: Config, role: Role) -> None:
     logging.getLogger("faust").setLevel(config.log_level.upper())
     try:
         app = create_app(settings, seed, role, targets)
-    except OSError as error:
-        raise UsageError(f"deliver_metrics: no figures can be served on {config.deliver_metrics}: {error.strerror or error}") from None
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"deliver_metrics: no figures can be served on {config.deliver_metrics}: {reason}") from None
     spare_the_collector()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
