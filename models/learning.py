@@ -143,7 +143,7 @@ class Learner:
         if judgement is None or decided.group == "control" or book is None:
             return
         served = judgement.score if CERTAIN <= judgement.score <= 1 - CERTAIN else between(judgement.score)
-        book.contest.learn(judgement.features, pending.scores, pending.success, served)
+        book.contest.learn(judgement.features, pending.scores, pending.success, served, self.as_of)
         self.counts["successes" if pending.success else "failures"] += 1
 
     def _count_purchase(self, pending: Pending) -> None:

@@ -185,11 +185,17 @@ def test_challenger_that_is_better_is_promoted_and_one_no_better_is_not() -> Non
         features = {"a": float(chance.random() < 0.5), "b": float(chance.random() < 0.5)}
         outcome = chance.random() < (0.5 if features["a"] != features["b"] else 0.05)
         for one in (contest, same):
-            one.learn(features, one.scores(features), outcome, 0.05)
+            one.learn(features, one.scores(features), outcome, 0.05, START)
     assert contest.champion.name == "forest"
     assert contest.version == "forest.1500"
     assert [one.what for one in contest.happened] == ["promotion"]
-    assert contest.happened[0].lessons >= contests.DECISIONS_MIN
+    promotion = contest.happened[0]
+    assert promotion.lessons >= contests.DECISIONS_MIN
+    assert (promotion.at, promotion.before, promotion.model) == (START, "logistic", "forest")
+    assert promotion.look is not None
+    assert promotion.look.decisions == promotion.lessons
+    assert promotion.look.positives >= contests.POSITIVES_MIN
+    assert promotion.look.better
     assert same.happened == []
 
 
@@ -203,7 +209,8 @@ def test_challenger_no_better_is_promoted_in_at_most_one_of_twenty_seeds() -> No
             outcome = chance.random() < 0.1
             one, other = contests.loss(chance.uniform(0.05, 0.15), outcome), contests.loss(chance.uniform(0.05, 0.15), outcome)
             challenger.compare(one, other, outcome)
-            if challenger.better(1):
+            look = challenger.look(1)
+            if look is not None and look.better:
                 promoted += 1
                 break
     assert promoted <= 16  # 5 % of 200 is 10; 17 or more would come once in forty times.
