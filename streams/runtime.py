@@ -55,6 +55,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     kafka_security: dict[str, str] = {}
     deliver_private: bool = False
     deliver_metrics: str = ""
+    offers_metrics: str = ""
 
 
 class Runtime:

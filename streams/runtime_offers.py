@@ -13,6 +13,7 @@ from tillstream.streams.decide import Decide
 from tillstream.streams.forget import Forget
 from tillstream.streams.learn import Learn
 from tillstream.streams.observe import Observe
+from tillstream.streams.offer_metrics import OfferMetrics
 from tillstream.streams.offers_restore import restore_offers
 from tillstream.streams.programs import Programs
 from tillstream.streams.regard import Regard
@@ -38,6 +39,8 @@ class OffersRuntime(Runtime):
 
     async def connect(self) -> None:
         await super().connect()
+        if self.settings.offers_metrics:
+            OfferMetrics(self.stats).serve(self.settings.offers_metrics)
         await self.directory_filled()
         self.store = FeatureStore(self.redis)
         posters = await self.programs.start()
