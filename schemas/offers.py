@@ -51,8 +51,23 @@ class Judgement(Struct, frozen=True, kw_only=True):
     features: dict[str, float] = {}
 
 
+class Choice(Struct, frozen=True, kw_only=True):
+    """How chance chose an offer: with `probability`, by the `scores` of all that were drawn from, itself among them.
+
+    `lessons` are the fewest behind any of these scores.
+    """
+
+    policy: Literal["bandit"]
+    probability: Probability
+    lessons: Natural
+    scores: dict[str, float]
+
+
 class Decided(Struct, frozen=True, kw_only=True):
-    """The data of `offer.decided`; `consents` are the purposes that were looked up, `judgement` is missing where no model was asked."""
+    """The data of `offer.decided`; `consents` are the purposes that were looked up, `judgement` is missing where no model was asked.
+
+    `choice` is there where the offer was drawn from several; its probability is in the judgement's `exploration` already.
+    """
 
     decision_id: Identifier
     offer_id: Identifier
@@ -67,6 +82,7 @@ class Decided(Struct, frozen=True, kw_only=True):
     success: Success = "bought"
     consents: dict[str, bool] = {}
     judgement: Judgement | None = None
+    choice: Choice | None = None
 
 
 class Worth(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):

@@ -37,6 +37,26 @@ def offer_mistakes(program: Program) -> Iterator[Mistake]:
         yield from _times(offer, path)
         yield from _limits(offer, path)
         yield from _score(offer, path)
+    yield from choice_mistakes(program)
+
+
+def choice_mistakes(program: Program) -> Iterator[Mistake]:
+    """A draw between offers takes two with a score by one channel, and scores of the same outcome."""
+    if program.offer_choice.policy != "bandit":
+        return
+    by_channel: dict[str, list[tuple[int, Offer]]] = {}
+    for index, offer in enumerate(program.offers):
+        if offer.model is not None:
+            by_channel.setdefault(offer.channel, []).append((index, offer))
+    if all(len(offers) < 2 for offers in by_channel.values()):
+        hint = "give two offers of one channel a `model`, or leave the policy out"
+        yield Mistake("$.offer_choice.policy", "there is nothing to draw from: no channel has two offers with a model", hint)
+    for (_, first), *others in by_channel.values():
+        for index, offer in others:
+            if offer.answer.outcome != first.answer.outcome:
+                message = f"{offer.answer.outcome!r} can't be compared with {first.answer.outcome!r} of {first.id!r}"
+                hint = f"offers that are drawn from by one channel, here {offer.channel!r}, count the same outcome"
+                yield Mistake(f"$.offers[{index}].answer.outcome", message, hint)
 
 
 def _goods(goods: OfferGoods, path: str, *, needed: bool) -> Iterator[Mistake]:

@@ -94,6 +94,16 @@ class AnswerTerms(Struct, frozen=True, forbid_unknown_fields=True):
     days: Positive = 14
 
 
+ChoicePolicy = Literal["best", "bandit"]
+"""Which of several offers goes first: the one with the best score, or one that is drawn by scores (models/bandit.py)."""
+
+
+class OfferChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a program's offers are chosen from, where several fit one event by the same channel."""
+
+    policy: ChoicePolicy = "best"
+
+
 class Offer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"from_": "from"}):
     """Something that may be proposed to a member."""
 

@@ -15,6 +15,7 @@ from tillstream.schemas.offers import (
     OFFERS_SOURCE,
     BoughtEvent,
     Cause,
+    Choice,
     Decided,
     DecidedEvent,
     Outcome,
@@ -29,8 +30,8 @@ from tillstream.streams.topics import OUTCOMES, TRIGGERS
 _encode = msgspec.json.Encoder().encode
 
 
-def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, made: Made) -> Iterator[Record]:
-    """The decision, and, unless it is of the control group, its trigger."""
+def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, choice: Choice | None, made: Made) -> Iterator[Record]:
+    """The decision, and, unless it is of the control group, its trigger; `choice` where it was drawn from several."""
     offer, happened = chosen.placed.offer, one.case.happened
     why = next(match.why for match in one.met if match.placed.offer.id == offer.id)
     decided = Decided(
@@ -47,6 +48,7 @@ def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, made: M
         success=offer.answer.outcome,
         consents={purpose: one.person.consents.get(purpose) is True for purpose in purposes(offer)},
         judgement=chosen.judgement,
+        choice=choice,
     )
     name = f"{made.decision_id}/decided"
     event = DecidedEvent(specversion="1.0", id=name, source=OFFERS_SOURCE, time=happened.at, data=decided)

@@ -19,7 +19,7 @@ import tillstream
 from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.gateway.table import ROUTES
 from tillstream.schemas.program_file import parse_program
-from tillstream.schemas.program_offers import AnswerTerms, Frequency, Occasion, Offer, OfferCap, OfferGoods, OfferWorth, Span
+from tillstream.schemas.program_offers import AnswerTerms, Frequency, Occasion, Offer, OfferCap, OfferChoice, OfferGoods, OfferWorth, Span
 from tillstream.schemas.program_parts import Goods, Who
 from tillstream.schemas.programs import (
     AWARD_FORMS,
@@ -82,7 +82,7 @@ priority = 1
 KINDS = (
     *(Program, Head, Unit, Expires, Spending, Worth, Group, Rule, When, Goods, Lines, Award, Cap, MemberCap),
     *(MemberTerms, Bought, Window, Streak, Exchange, Target, Tiers, TierWindow, Level),
-    *(Offer, OfferGoods, Occasion, OfferWorth, OfferCap, Frequency, AnswerTerms, Span, Who),
+    *(Offer, OfferGoods, Occasion, OfferWorth, OfferCap, OfferChoice, Frequency, AnswerTerms, Span, Who),
 )
 KEYS_OF_PROGRAMS = {field.encode_name for kind in KINDS for field in msgspec.structs.fields(kind)}
 

@@ -102,6 +102,34 @@ def test_offer_with_limits_needs_no_advice() -> None:
     assert not [item for item in advice(parse_program(program(offer())).program) if "offers" in item.path]
 
 
+BANDIT = '[offer_choice]\npolicy = "bandit"\n'
+SCORED = LIMITS + '\nmodel = "m"\n'
+
+
+@pytest.mark.parametrize(
+    ("offers", "path", "words"),
+    [
+        ([], "$.offer_choice.policy", "nothing to draw from"),
+        ([offer(SCORED), offer(LIMITS, "tea")], "$.offer_choice.policy", "no channel has two offers with a model"),
+        ([offer(SCORED), offer(SCORED + 'channel = "sms"', "tea")], "$.offer_choice.policy", "nothing to draw from"),
+        ([offer(SCORED), offer(SCORED + 'answer = { outcome = "clicked" }', "tea")], "$.offers[1].answer.outcome", "'clicked' can't be"),
+    ],
+)  # fmt: skip
+def test_draw_that_makes_no_sense_is_a_mistake(offers: list[str], path: str, words: str) -> None:
+    with pytest.raises(InvalidProgram) as caught:
+        parse_program(program(*offers, head=HEAD + BANDIT))
+    ((found, told),) = [(mistake.path, str(mistake)) for mistake in caught.value.mistakes]
+    assert found == path
+    assert words in told
+
+
+def test_draw_among_offers_of_one_channel_is_no_mistake_and_told_as_a_difference() -> None:
+    offers = [offer(SCORED), offer(SCORED, "tea"), offer(SCORED + 'channel = "sms"\nanswer = { outcome = "clicked" }', "bread")]
+    new, old = parse_program(program(*offers, head=HEAD + BANDIT)), parse_program(program(*offers))
+    told = "offer choice: policy is now bandit; it was not given"
+    assert [item.text for item in differences(old.program, new.program)] == [told]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
