@@ -54,9 +54,11 @@ class Occasion(OfferGoods, frozen=True, forbid_unknown_fields=True):
     """What leads to an offer. On `clicks`: `count` events of a name, with such goods, within `minutes`, the last one now.
 
     On `receipt`: such goods were bought, for `min_amount` at least; `first_purchase`: for the first time, as far as offers have looked.
+
+    On `cart_abandoned`: a cart with such goods, in which nothing has changed, and after which nothing was bought, for `minutes`.
     """
 
-    on: Literal["clicks", "receipt"] = "clicks"
+    on: Literal["clicks", "receipt", "cart_abandoned"] = "clicks"
     event: Annotated[list[ClickName], Meta(min_length=1)] | None = None
     count: Positive = 1
     minutes: Positive | None = None

@@ -22,6 +22,7 @@ import msgspec
 from tillstream.kernels.instants import ms_of
 from tillstream.kernels.offering import MADE_MAX, Candidate, Made, Reason
 from tillstream.schemas.program_offer_mistakes import COUNT_MAX, KEPT_DAYS_MAX
+from tillstream.sinks.carts import receipts_key
 from tillstream.sinks.redis import Redis, tag_of
 
 BUDGETS = "{b}:offers"
@@ -214,8 +215,8 @@ class OfferStore:
         return {name.decode(): int(count) for name, count in (await self.client.hgetall(BUDGETS)).items()}
 
     async def forget(self, member: str) -> None:
-        """Forgets what a member was offered: after an erasure."""
-        await self.client.delete(*member_keys(member))
+        """Forgets what a member was offered, and when it bought last: after an erasure."""
+        await self.client.delete(*member_keys(member), receipts_key(member))
 
 
 def made_in(held: Mapping[bytes, bytes]) -> dict[str, Made]:

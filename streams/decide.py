@@ -21,7 +21,7 @@ from typing import Protocol
 import msgspec
 
 from tillstream.kernels.instants import instant_ms
-from tillstream.kernels.offer_occasions import RECEIPT, Match, matches
+from tillstream.kernels.offer_occasions import ABANDONED, RECEIPT, Match, matches
 from tillstream.kernels.offering import NO_VERSION, Candidate, Occasioned, Placed, Reason, Verdict, member_zone, offers_in_force, verdict
 from tillstream.kernels.registry import Registry
 from tillstream.kernels.timetable import Timetable
@@ -38,7 +38,8 @@ from tillstream.streams.offer_choice import Drawn, drawn
 from tillstream.streams.offer_records import bought_records, decided_records
 from tillstream.streams.stats import Stats
 
-AGE_MS_MAX = {"click": 5 * 60_000, RECEIPT: 60 * 60_000}
+CLICK_AGE_MS_MAX = 5 * 60_000
+AGE_MS_MAX = {RECEIPT: 60 * 60_000, ABANDONED: 60 * 60_000}
 """An event that is older than this when it is judged triggers nothing: the page is closed, the member has left the shop."""
 
 MEMBER_KEY = 5
@@ -96,10 +97,21 @@ class Decide:
         """The offers whose triggers agree; none where it is too late for any."""
         happened = case.happened
         found = matches(self.in_force(timetable, happened.at.astimezone(timetable.zone).date()), happened)
-        late = now_ms - instant_ms(happened.at) > AGE_MS_MAX[RECEIPT if happened.name == RECEIPT else "click"]
+        late = now_ms - instant_ms(happened.at) > AGE_MS_MAX.get(happened.name, CLICK_AGE_MS_MAX)
         for match in found if late else []:
             self.stats.count_offer(match.placed.offer.id, "too_old")
         return [] if late else found
+
+    def refuse(self, case: Case, reason: Reason) -> None:
+        """Counts a reason against all offers that an event would have led to."""
+        timetable = self.timetable()
+        for match in matches(self.in_force(timetable, case.happened.at.astimezone(timetable.zone).date()), case.happened):
+            self.stats.count_offer(match.placed.offer.id, reason)
+
+    def waits(self) -> list[int]:
+        """After how many minutes offers take a cart for abandoned."""
+        offers = [offer for version in self.timetable().versions for offer in version.program.offers]
+        return sorted({offer.trigger.minutes for offer in offers if offer.trigger.on == ABANDONED and offer.trigger.minutes is not None})
 
     def in_force(self, timetable: Timetable, day: date) -> list[Placed]:
         """The offers of a local date; worked out once for each, until there are other programs."""

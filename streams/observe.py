@@ -4,7 +4,8 @@ A batch of one partition goes through these steps, in this order:
 
 (1) decode; what is no page view is counted in the log and left: anybody may write pages, and a dead letter for each would be kept for ever;
 (2) read the states of its visitors, and the offset that they stand at, in one round trip; what is in them already is skipped;
-(3) fold the page views into the states, one by one (models/features/visits.py), each at its own time;
+(3) fold the page views into the states, one by one (models/features/visits.py), each at its own time; into carts as well where an offer
+    asks (models/features/carts.py), and note when they will have been left for long enough (streams/abandon.py);
 (4) look up who the visitors are, by what they claim or the receipts of what they bought, and, of members who agree to it, their purchases;
     of those who do not, only the link is kept;
 (5) write the states in one function call, fenced on the offset of (2); first of all note whose they are, so that an erasure finds them;
@@ -13,7 +14,7 @@ A batch of one partition goes through these steps, in this order:
 Delivery: exactly once in effect; the idempotency key is the offset. A refused write means that another worker has the partition.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from time import time_ns
 from typing import NamedTuple
@@ -23,6 +24,7 @@ from confluent_kafka import Message
 
 from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import of_click
+from tillstream.models.features.carts import CHANGES, Cart, carted, decode_cart, encode_cart
 from tillstream.models.features.declared import features
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, decode_purchases
@@ -32,7 +34,8 @@ from tillstream.schemas.events import Malformed
 from tillstream.schemas.program_offers import OfferGoods
 from tillstream.schemas.receipts import Identity
 from tillstream.sinks.directory import Directory
-from tillstream.sinks.features import PURCHASES, VISITORS_S, VISITS, FeatureStore, Kept, Trace
+from tillstream.sinks.features import CARTS, CARTS_S, PURCHASES, VISITORS_S, VISITS, FeatureStore, Kept, Trace
+from tillstream.streams.abandon import Abandon
 from tillstream.streams.decide import Decide
 from tillstream.streams.groups import partition_of
 from tillstream.streams.offer_cases import Case
@@ -69,12 +72,15 @@ class Seen(NamedTuple):
 class Observe:
     """Observes batches of page views; `partitions` are those of `transactions`."""
 
-    def __init__(self, store: FeatureStore, directory: Directory, partitions: int, decide: Decide | None = None) -> None:
+    def __init__(
+        self, store: FeatureStore, directory: Directory, partitions: int, decide: Decide | None = None, abandon: Abandon | None = None
+    ) -> None:
         self.store = store
         self.directory = directory
         self.persons = Persons(directory.registry)
         self.partitions = partitions
         self.decide = decide
+        self.abandon = abandon
 
     async def observe(self, partition: int, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module.
@@ -86,12 +92,31 @@ class Observe:
         offset, found = await self.store.load(VISITS, partition, visitors_of(arrived))  # (2)
         if last <= offset:
             return
-        folded = fold([one for one in arrived if one.offset > offset], found)  # (3)
+        new = [one for one in arrived if one.offset > offset]
+        carts = await self.carted(partition, new)  # (3)
+        folded = fold(new, found)
         known = await self.known(folded)  # (4)
         if self.decide is not None:
             # Before the states are written: what is judged again after a crash is judged by the same.
             await self.decide.decide([case for one in known if (case := case_of(one)) is not None], time_ns() // 1_000_000)
-        await self.keep(partition, offset, last, known)  # (5)
+        await self.keep(partition, offset, last, known, carts)  # (5)
+        if self.abandon is not None:
+            self.abandon.read(partition, messages[-1].timestamp()[1], time_ns() // 1_000_000)
+
+    async def carted(self, partition: int, arrived: Sequence[Arrived]) -> dict[str, Cart]:
+        """The carts that page views have changed, by visitor; none where no offer asks for them."""
+        waits = [] if self.decide is None or self.abandon is None else self.decide.waits()
+        changes = [one for one in arrived if isinstance(one.click, CHANGES)] if waits else []
+        if not changes or self.abandon is None:
+            return {}
+        found = await self.store.read(CARTS, dict.fromkeys(visitors_of(changes), partition))
+        carts: dict[str, Cart | None] = {visitor: decode_cart(state) for visitor, state in found.items()}
+        for one in changes:
+            visitor = one.click.data.visitor_id
+            carts[visitor] = carted(carts.get(visitor), one.click, one.at_ms)
+        behind = {visitor: cart for visitor, cart in carts.items() if cart is not None}
+        await self.abandon.carts.note(partition, {name: cart.at_ms if cart.goods else None for name, cart in behind.items()}, waits)
+        return behind
 
     async def known(self, folded: Sequence[Seen]) -> list[Seen]:
         """The page views with persons and purchases."""
@@ -107,19 +132,25 @@ class Observe:
             for one, person in zip(folded, persons, strict=True)
         ]
 
-    async def keep(self, partition: int, before: int, after: int, known: Sequence[Seen]) -> None:
-        """Writes the states behind the last page view of each visitor."""
+    async def keep(self, partition: int, before: int, after: int, known: Sequence[Seen], carts: Mapping[str, Cart]) -> None:
+        """Writes the states behind the last page view of each visitor, and their carts."""
         latest = {one.arrived.click.data.visitor_id: one for one in known}
         traces = [
             Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms)
             for visitor, one in latest.items()
             if one.person is not None
         ]
+        traces += [
+            Trace(one.person.member_id, CARTS.key(partition, visitor), one.arrived.at_ms)
+            for visitor, one in latest.items()
+            if one.person is not None and visitor in carts
+        ]
         states = {
             visitor: Kept(encode_visits(one.visits), UNLINKED_S if one.person is None else VISITORS_S) for visitor, one in latest.items()
         }
         await self.store.note_visitors(traces)
-        await self.store.apply(VISITS, partition, before, after, states)
+        kept = {visitor: Kept(encode_cart(cart), CARTS_S) for visitor, cart in carts.items()}
+        await self.store.apply(VISITS, partition, before, after, states, kept)
 
 
 def case_of(one: Seen) -> Case | None:

@@ -26,6 +26,7 @@ from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, bought, brought_back, decode_purchases, encode_purchases
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, decode
 from tillstream.schemas.program_offers import OfferGoods
+from tillstream.sinks.carts import CartStore
 from tillstream.sinks.features import ACCOUNTS_S, PURCHASES, FeatureStore, Kept, Trace
 from tillstream.sinks.registry import RegistryStore
 from tillstream.streams.decide import Decide
@@ -57,8 +58,11 @@ class Regarded(NamedTuple):
 class Regard:
     """Regards batches of what accounts buy."""
 
-    def __init__(self, store: FeatureStore, registry: RegistryStore, decide: Decide | None = None) -> None:
+    def __init__(
+        self, store: FeatureStore, registry: RegistryStore, decide: Decide | None = None, carts: CartStore | None = None
+    ) -> None:
         self.store = store
+        self.carts = carts
         self.decide = decide
         self.persons = Persons(registry)
 
@@ -75,6 +79,8 @@ class Regard:
         new = [one for one in arrived if one.offset > offset]
         persons = await self.persons.of([(one.event.data.member, one.event.data.issued_at) for one in new])  # (3)
         regarded = fold(new, persons, found)  # (4)
+        if self.carts is not None and self.decide is not None and self.decide.waits():
+            await self.carts.note_receipts(bought_by(regarded))
         if self.decide is not None:
             await self.decide.decide([case for one in regarded if (case := case_of(one)) is not None], time_ns() // 1_000_000)
         await self.keep(partition, offset, last, regarded)  # (5)
@@ -92,6 +98,13 @@ class Regard:
         )
         states = {account: Kept(encode_purchases(state), ACCOUNTS_S) for account, state in latest.items()}
         await self.store.apply(PURCHASES, partition, before, after, states)
+
+
+def bought_by(regarded: Iterable[Regarded]) -> list[tuple[str, int]]:
+    """Who has bought, when: what ends the waiting for their carts."""
+    return [
+        (one.person.member_id, one.arrived.at_ms) for one in regarded if one.person is not None and isinstance(one.arrived.event, SaleEvent)
+    ]
 
 
 def case_of(one: Regarded) -> Case | None:

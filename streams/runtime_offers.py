@@ -2,19 +2,23 @@
 
 import asyncio
 from datetime import UTC, datetime
+from time import time_ns
 
 import structlog
 
 from tillstream.models.checkpoints import Signer
+from tillstream.sinks.carts import CartStore
 from tillstream.sinks.checkpoints import CheckpointStore
 from tillstream.sinks.features import FeatureStore
 from tillstream.sinks.offers import OfferStore
+from tillstream.streams.abandon import Abandon
 from tillstream.streams.decide import Decide
 from tillstream.streams.forget import Forget
 from tillstream.streams.learn import Learn
 from tillstream.streams.observe import Observe
 from tillstream.streams.offer_metrics import OfferMetrics
 from tillstream.streams.offers_restore import restore_offers
+from tillstream.streams.persons import Persons
 from tillstream.streams.programs import Programs
 from tillstream.streams.regard import Regard
 from tillstream.streams.runtime import Runtime, WorkerSettings
@@ -49,8 +53,10 @@ class OffersRuntime(Runtime):
         self.champions = Champions(CheckpointStore(self.redis), Signer(self.settings.identity_key.encode()))
         await self.champions.refresh()
         decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, self.champions, partitions)
-        self.observe = Observe(self.store, self.directory, partitions, decide)
-        self.regard = Regard(self.store, registry, decide)
+        carts = CartStore(self.redis)
+        self.abandon = Abandon(self.store, carts, Persons(registry), partitions, decide)
+        self.observe = Observe(self.store, self.directory, partitions, decide, self.abandon)
+        self.regard = Regard(self.store, registry, decide, carts)
         self.forget = Forget(self.store, registry, partitions, offers)
 
     async def follow_programs(self) -> None:
@@ -62,6 +68,11 @@ class OffersRuntime(Runtime):
         """Takes models that were learned meanwhile."""
         if self.started:
             await self.champions.refresh()
+
+    async def look_for_carts(self, partitions: list[int]) -> None:
+        """Decides on carts that were left, of these partitions of `clickstream`."""
+        if self.started:
+            await self.abandon.look(partitions, time_ns() // 1_000_000)
 
     async def publish_stats(self) -> None:
         """Lets operators see what was decided."""

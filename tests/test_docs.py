@@ -49,6 +49,7 @@ from tillstream.schemas.programs import (
 )
 from tillstream.simulate import Simulation
 from tillstream.sinks.budgets import BUDGETS, TURN
+from tillstream.sinks.carts import CART_KEYS
 from tillstream.sinks.directory import MEMBERS_KEY
 from tillstream.sinks.features import DOCUMENTED
 from tillstream.sinks.registry import KEYS
@@ -182,7 +183,8 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS, *DOCUMENTED, *VOUCHER_KEYS, f"{CHANNEL}<gateway>", f"{ANSWER}<key>"):
+    others = (BUDGETS, TURN, MEMBERS_KEY, f"{CHANNEL}<gateway>", f"{ANSWER}<key>")
+    for key in (*keys(17), *KEYS, *DOCUMENTED, *CART_KEYS, *VOUCHER_KEYS, *others):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.gateway_harness import Place, place
@@ -11,13 +12,14 @@ from tests.pipeline_harness import SETTLED_S, until
 from tests.test_decide import read
 from tests.test_program_offers import offer
 from tillstream.installation import WorkerProcess
-from tillstream.schemas.offers import OutcomeEvent, TriggeredEvent, decode_outcome, decode_trigger
+from tillstream.schemas.offers import DecidedEvent, OutcomeEvent, TriggeredEvent, decode_outcome, decode_trigger
 from tillstream.schemas.program_file import parse_program
 from tillstream.schemas.publishing import published
+from tillstream.sinks.carts import due_key, receipts_key
 from tillstream.sinks.offers import member_keys
 from tillstream.sinks.registry import index_key
 from tillstream.streams.programs import publish
-from tillstream.streams.topics import OUTCOMES, TRIGGERS
+from tillstream.streams.topics import CLICKSTREAM, OUTCOMES, TRIGGERS
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +33,7 @@ time_zone = "Europe/Warsaw"
 expires = { after_days = 20 }
 """ + offer("budget = 10\ncap = { per_member = { max = 1, days = 1 } }") + offer(
     'channel = "till"', "next-time", trigger='trigger = { on = "receipt", first_purchase = true, category = ["dairy/**"] }'
-)
+) + offer("", "come-back", trigger='trigger = { on = "cart_abandoned", category = ["tea"], minutes = 1 }')
 
 
 @pytest.fixture(scope="module")
@@ -107,3 +109,50 @@ def test_page_view_becomes_a_trigger_and_what_follows_stands_on_outcomes(shop: P
             return not client.exists(made)
 
     until(gone, "what was offered to be forgotten", SETTLED_S)
+
+
+def cart(member: str, at: datetime) -> bytes:
+    """Tea in a member's cart."""
+    page = {"visitor_id": f"v-{member}", "session_id": "s", "page_location": "/tea", "member": {"scheme": "member", "value": member},
+            "items": [{"item_id": "t", "item_category": "tea"}]}  # fmt: skip
+    event = {"specversion": "1.0", "type": "web.add_to_cart", "id": f"cart of {member}", "source": "shop", "time": at.isoformat()}
+    return msgspec.json.encode(event | {"data": page})
+
+
+def test_cart_that_was_left_becomes_a_trigger_and_one_whose_member_bought_at_the_till_does_not(shop: Place) -> None:
+    for member in ("m3", "m4"):
+        data = {"member_id": member, "consents": {"marketing": True, "personalised": True}}
+        enrolment = {"data": data, "time": (datetime.now(UTC) - timedelta(days=1)).isoformat()}
+        assert shop.post("/v1/members", enrolment).status in {200, 202}
+        until(lambda member=member: known(shop, member), "the member", SETTLED_S)  # type: ignore[misc]
+    at = datetime.now(UTC)
+    lines = [{"line_no": 1, "sku": "n", "category": "tools", "quantity_milli": 1000, "amount": 100}]
+    sale = {
+        "receipt_id": "r4", "store_id": "1", "register_id": "1", "business_date": at.date().isoformat(), "issued_at": at.isoformat(),
+        "currency": "PLN", "member": {"scheme": "member", "value": "m4"}, "lines": lines,
+    }  # fmt: skip
+    assert shop.post("/v1/receipts", {"type": "receipt.sale", "data": sale}).status in {200, 202}
+
+    def bought() -> bool:
+        with shop.stage.client() as client:
+            return bool(client.exists(receipts_key("m4")))
+
+    until(bought, "the receipt to be noted", SETTLED_S)
+    for member in ("m4", "m3"):
+        shop.stage.send([cart(member, at - timedelta(seconds=55))], CLICKSTREAM, f"v-{member}")
+    left = {"m3": "cart of m3/abandoned/1"}
+
+    def come_back() -> dict[str, str]:
+        found = [one.data for one in outcomes(shop) if isinstance(one, DecidedEvent)]
+        return {data.member_id: data.cause.event_id for data in found if data.offer_id == "come-back"}
+
+    until(lambda: bool(come_back()), "the cart to be left", SETTLED_S)
+    assert come_back() == left
+    assert [one.data.visitor_id for one in triggers(shop) if one.data.offer_id == "come-back"] == ["v-m3"]
+
+    def looked_at() -> bool:
+        with shop.stage.client() as client:
+            return not any(client.exists(due_key(partition)) for partition in range(shop.stage.config.partitions))
+
+    until(looked_at, "both carts to be done with", SETTLED_S)
+    assert come_back() == left
