@@ -39,6 +39,7 @@ from tillstream.sinks.writer import Writer
 from tillstream.streams.decide import Decide, Scorer
 from tillstream.streams.offer_cases import Case
 from tillstream.streams.offers_restore import restore_offers
+from tillstream.streams.rebuild import empty
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import OUTCOMES, TRIGGERS, ensure_topics
 
@@ -267,6 +268,11 @@ def test_emptied_redis_is_restored_from_outcomes_and_caps_and_budgets_hold(serve
         assert (await room.store.look([], [], ["a", "b"])).made == before
         # Offers of other tests have this id as well; a budget that took more than it did is never overspent.
         assert (await room.store.spent())["cheese"] >= 2
+        before_rebuild = await room.store.spent()
+        await empty(room.store.client, PARTITIONS)
+        await restore_offers(room.store, room.kafka, room.timetable, AT)
+        assert await room.store.spent() == before_rebuild, "a rebuild empties the budgets, and the mark that says they are there"
+        await room.enrol("a")
         room.stats.offers.clear()
         await room.decide(click("r-2", "a", at=AT + timedelta(hours=1)))
         assert room.stats.offers["cheese"] == {"cap_member": 1}
