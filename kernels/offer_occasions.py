@@ -23,11 +23,12 @@ WHY_MAX = 300
 
 
 class Article(NamedTuple):
-    """Goods of an event; `amount` is what a receipt's line cost, minor units."""
+    """Goods of an event; `amount` is what a receipt's line cost, minor units, `line_no` its number."""
 
     sku: str
     category: str | None
     amount: int = 0
+    line_no: int = 0
 
 
 class Happened(NamedTuple):
@@ -68,7 +69,7 @@ def of_click(click: ClickEvent, at: datetime) -> Happened:
 
 def of_sale(sale: SaleEvent) -> Happened:
     """A receipt: known by its receipt id, by whatever event it came."""
-    articles = [Article(line.sku, line.category, line.amount) for line in sale.data.lines]
+    articles = [Article(line.sku, line.category, line.amount, line.line_no) for line in sale.data.lines]
     data = sale.data
     return Happened(sale.source, data.receipt_id, "receipt.sale", RECEIPT, data.issued_at, articles, receipt_id=data.receipt_id)
 

@@ -4,7 +4,8 @@
                offer.shown        the member saw it                          ┐
                offer.clicked      ... and followed it                        │ by shops, tills and channels,
                offer.redeemed     ... and used it                            │ by the decision's id
-               offer.bought       goods of the offer, within its window      ┘ (this one by ourselves)
+               offer.bought       goods of the offer, within its window      │ (these two
+               offer.returned     ... and brought some of them back          ┘ by ourselves)
     triggers   offer.triggered    what channels, shops and campaign managers get: no features, no score
 
 A decision has one id for ever, made of what led to it, so that an event judged again decides the same. Without an outcome until
@@ -121,6 +122,13 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     amount: Natural | None = None
 
 
+class BoughtOutcome(Outcome, frozen=True, kw_only=True, gc=False):
+    """The data of `offer.bought`: also which lines of the receipt were the offer's goods, and what each cost; they may come back."""
+
+    line_no: list[Natural] = []
+    line_amount: list[Natural] = []
+
+
 class OfferEnvelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     """The attributes of a CloudEvent; `time` is when it happened."""
 
@@ -147,6 +155,12 @@ class RedeemedEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="off
 
 
 class BoughtEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="offer.bought"):
+    data: BoughtOutcome
+
+
+class ReturnedEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="offer.returned"):
+    """What of a receipt's goods came back: `receipt_id` is the sale's, `amount` what came back, minor units."""
+
     data: Outcome
 
 
@@ -154,7 +168,7 @@ class TriggeredEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="of
     data: Triggered
 
 
-OutcomeEvent = DecidedEvent | ShownEvent | ClickedEvent | RedeemedEvent | BoughtEvent
+OutcomeEvent = DecidedEvent | ShownEvent | ClickedEvent | RedeemedEvent | BoughtEvent | ReturnedEvent
 """What stands on the topic `outcomes`."""
 
 _Kind = TypeVar("_Kind", bound=OfferEnvelope)

@@ -8,7 +8,8 @@ A batch goes through these steps, in this order:
     the choice among those that fit to a draw, draw (streams/offer_choice.py);
 (4) take the decisions in Redis (sinks/offers.py), each under its event: caps, cool-downs and budgets hold over all workers;
 (5) append `offer.decided`, of the control group too, to `outcomes`, `offer.triggered` of the others to `triggers`, and `offer.bought`
-    where a receipt answers an earlier decision; then whoever called acknowledges.
+    where a receipt answers an earlier decision, which is noted in Redis first, for returns (streams/offer_returns.py); then whoever called
+    acknowledges.
 
 Delivery: at least once. A batch that is judged again finds its decisions in (4), and appends the same ids: readers drop repeats.
 """
@@ -28,6 +29,7 @@ from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.member_state import Member
 from tillstream.schemas.offers import Judgement
 from tillstream.schemas.program_offers import ChoicePolicy, Offer
+from tillstream.sinks.bought import BoughtStore
 from tillstream.sinks.offers import Answer, Attempt, First, OfferStore
 from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.state import keys
@@ -66,6 +68,7 @@ class Decide:
     ) -> None:  # fmt: skip
         self.timetable = timetable
         self.store = store
+        self.bought = BoughtStore(store.client)
         self.registry = registry
         self.writer = writer
         self.stats = stats
@@ -88,8 +91,14 @@ class Decide:
         ]
         answers = await self.store.take(attempts)  # (4)
         records: list[Record] = []
+        bought = [(item, record) for one in ready for item, record in bought_records(timetable, one)]
+        if bought:
+            await self.bought.note(item for item, _ in bought)
         for one, found, order, answer in zip(ready, judged, drawn, answers, strict=True):
             records += self.told(timetable, one, found.against, order, answer)
+        for item, record in bought:
+            self.stats.count_offer(item.offer_id, "bought")
+            records.append(record)
         if records:
             await self.writer.append(records)  # (5)
 
@@ -199,6 +208,3 @@ class Decide:
         if chosen is not None and answer.made is not None:
             self.stats.count_offer(chosen.made.offer_id, answer.made.group)
             yield from decided_records(timetable, one, *found.chosen(chosen, answer.against), answer.made)
-        for offer_id, record in bought_records(timetable, one):
-            self.stats.count_offer(offer_id, "bought")
-            yield record

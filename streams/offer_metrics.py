@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from tillstream.streams.stats import Stats
 
 GROUPS = ("treated", "control")
-ANSWERS = ("bought",)
+ANSWERS = ("bought", "returned")
 
 
 class OfferMetrics(Collector):

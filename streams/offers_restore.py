@@ -7,7 +7,7 @@ Delivery: repeating it changes nothing. Where a mark (`RESTORED`) stands, Redis 
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,10 +15,11 @@ from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.offering import Made, ends
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import Malformed
-from tillstream.schemas.offers import DecidedEvent, decode_outcome
+from tillstream.schemas.offers import BoughtEvent, DecidedEvent, decode_outcome
 from tillstream.schemas.program_offer_mistakes import KEPT_DAYS_MAX
+from tillstream.sinks.bought import BoughtStore
 from tillstream.sinks.offers import OfferStore, event_key
-from tillstream.streams.offer_records import offer_of
+from tillstream.streams.offer_records import bought_of, offer_of
 from tillstream.streams.recovery import read_topic
 from tillstream.streams.topics import OUTCOMES
 
@@ -33,7 +34,7 @@ async def restore_offers(store: OfferStore, kafka: Mapping[str, Any], timetable:
     """Restores what `outcomes` tells, unless it is there; decisions of members as far back as any cap looks, of budgets all."""
     if await store.client.exists(RESTORED):
         return
-    decided = await asyncio.to_thread(read_decided, kafka)
+    decided, bought = await asyncio.to_thread(read_outcomes, kafka)
     await store.restore_budgets(Counter(event.data.offer_id for event in decided if event.data.group == "treated"))
     recent = [event for event in decided if event.time > now - timedelta(days=KEPT_DAYS_MAX)]
     for first in range(0, len(recent), ROWS):
@@ -42,12 +43,23 @@ async def restore_offers(store: OfferStore, kafka: Mapping[str, Any], timetable:
             (event.data.member_id, event_key(event.data.cause.source, event.data.cause.event_id), made_of(timetable, event))
             for event in rows
         )
+    lately = [event for event in bought if event.time > now - timedelta(days=KEPT_DAYS_MAX)]
+    await restore_bought(BoughtStore(store.client), decided, lately)
     await store.client.set(RESTORED, 1)
 
 
-def read_decided(kafka: Mapping[str, Any]) -> list[DecidedEvent]:
-    """All decisions, each once."""
+async def restore_bought(store: BoughtStore, decided: Sequence[DecidedEvent], bought: Sequence[BoughtEvent]) -> None:
+    """Restores what of receipts may come back."""
+    offers = {event.data.decision_id: event.data.offer_id for event in decided}
+    known = [bought_of(offers[one.data.decision_id], one) for one in bought if one.data.decision_id in offers]
+    for first in range(0, len(known), ROWS):
+        await store.note(known[first : first + ROWS])
+
+
+def read_outcomes(kafka: Mapping[str, Any]) -> tuple[list[DecidedEvent], list[BoughtEvent]]:
+    """All decisions, and all receipts that answered some, each once."""
     found: dict[str, DecidedEvent] = {}
+    bought: dict[str, BoughtEvent] = {}
     for message in read_topic(kafka, OUTCOMES, 0, 0):
         try:
             event = decode_outcome(message.value() or b"")
@@ -55,7 +67,9 @@ def read_decided(kafka: Mapping[str, Any]) -> list[DecidedEvent]:
             continue
         if isinstance(event, DecidedEvent):
             found.setdefault(event.id, event)
-    return list(found.values())
+        elif isinstance(event, BoughtEvent):
+            bought.setdefault(event.id, event)
+    return list(found.values()), list(bought.values())
 
 
 def made_of(timetable: Timetable, event: DecidedEvent) -> Made:

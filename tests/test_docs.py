@@ -48,6 +48,7 @@ from tillstream.schemas.programs import (
     award_form,
 )
 from tillstream.simulate import Simulation
+from tillstream.sinks.bought import BOUGHT_KEY
 from tillstream.sinks.budgets import BUDGETS, TURN
 from tillstream.sinks.carts import CART_KEYS
 from tillstream.sinks.directory import MEMBERS_KEY
@@ -183,7 +184,7 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    others = (BUDGETS, TURN, MEMBERS_KEY, f"{CHANNEL}<gateway>", f"{ANSWER}<key>")
+    others = (BOUGHT_KEY, BUDGETS, TURN, MEMBERS_KEY, f"{CHANNEL}<gateway>", f"{ANSWER}<key>")
     for key in (*keys(17), *KEYS, *DOCUMENTED, *CART_KEYS, *VOUCHER_KEYS, *others):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()

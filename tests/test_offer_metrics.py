@@ -29,7 +29,7 @@ def test_metrics_tell_decisions_refusals_and_answers_as_they_stand_when_asked() 
     stats, address = Stats(), f"{HOST}:{free_port()}"
     OfferMetrics(stats).serve(address)
     assert told(address) == {}
-    for what in ("treated", "treated", "control", "cap_member", "bought"):
+    for what in ("treated", "treated", "control", "cap_member", "bought", "returned"):
         stats.count_offer("cheese", what)
     stats.count_offer('a "strange" name\n', "no_model")
     assert told(address) == {
@@ -38,6 +38,7 @@ def test_metrics_tell_decisions_refusals_and_answers_as_they_stand_when_asked() 
         ("tillstream_offer_refusals_total", "cheese", "cap_member"): 1,
         ("tillstream_offer_refusals_total", 'a "strange" name\n', "no_model"): 1,
         ("tillstream_offer_answers_total", "cheese", "bought"): 1,
+        ("tillstream_offer_answers_total", "cheese", "returned"): 1,
     }
     stats.count_offer("cheese", "treated")
     assert told(address)["tillstream_offer_decisions_total", "cheese", "treated"] == 3
