@@ -16,6 +16,7 @@ from tillstream.schemas.receipts import Identity
 from tillstream.sinks.budgets import BUDGETS
 from tillstream.sinks.redis import REDIS_AWAY, Redis
 from tillstream.streams.groups import partition_of
+from tillstream.streams.recounting import count_again
 
 REDIS_S = 0.6
 """Redis, where a snapshot may stand in for it: what is left of a second is enough to judge by the snapshot."""
@@ -58,6 +59,8 @@ async def from_redis(gateway: Gateway, event: SaleEvent) -> Basis:
     snapshot = Snapshot() if standing is None else standing.snapshot()
     if standing is not None and (late := posters.in_need_of_chronicles([routed], snapshot)):
         await gateway.state.load_chronicles(partition_of(standing.account, gateway.settings.partitions), snapshot, late)
+    if standing is not None:
+        await count_again(gateway.state, posters, partition_of(standing.account, gateway.settings.partitions), snapshot)
     return Basis(routed, standing, snapshot, await budgets_given(gateway.redis, posters.budget_limits))
 
 

@@ -6,12 +6,12 @@ All of it reads ledger postings only. What comes back is taken off the date of i
 from collections.abc import Mapping
 from datetime import date
 
+from tillstream.kernels.asked import Asked
 from tillstream.kernels.earning import holding_days
 from tillstream.kernels.moving import Mover
 from tillstream.kernels.posted import columns_of
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.terms import PURCHASES, SPEND, VISITS
-from tillstream.kernels.tiers import counter_of
 from tillstream.kernels.watching import Watching
 from tillstream.schemas.ledger import Posting
 from tillstream.schemas.member_state import Member
@@ -22,17 +22,18 @@ Sums = Mapping[int, tuple[int, int]]
 
 
 class Counting:
-    """Which counters a program needs, and how a posting moves them."""
+    """Which counters the versions of a program need, and how what one of them judges moves them."""
 
-    def __init__(self, program: Program, compiled: CompiledRules) -> None:
-        self.words = compiled.words
+    def __init__(self, program: Program, compiled: CompiledRules, asked: Asked) -> None:
+        self.compiled = compiled
+        self.asked = asked
         self.watched = [f"watch/{name}" for name in compiled.watches]
         rows = range(len(compiled.rules), len(compiled.rules) + len(compiled.watches))
-        self.watching = Watching(compiled.words, [(row, name.partition(" ")[0]) for row, name in zip(rows, compiled.watches, strict=True)])
+        watches = [(row, name.partition(" ")[0]) for row, name in zip(rows, compiled.watches, strict=True)]
+        self.watching = Watching(compiled.words, watches, compiled.others)
         self.rules = {rule.id: rule for rule in program.rules}
         others = [rule for rule in program.rules if rule.on != "receipt"]
-        raising = None if program.tiers is None else counter_of(program.tiers)
-        self.mover = Mover([*compiled.rules, *others], self.watched, raising, holding_days(program))
+        self.mover = Mover([*compiled.rules, *others], self.watched, asked, holding_days(program))
 
     def came_back(self, member: Member, sale: Posting, before: Sums, after: Sums, *, voided: bool) -> None:
         """What has come back of `sale` grows from `before` to `after`."""
@@ -42,7 +43,7 @@ class Counting:
             add(member, VISITS, day, -1)
         if voided:
             add(member, PURCHASES, day, -1)
-        was, left = (self.watching.over(columns_of(sale, self.words, back)).counts(0) for back in (before, after))
+        was, left = (self.watching.over(columns_of(sale, self.compiled, back)).counts(0) for back in (before, after))
         for counter, count, remains in zip(self.watched, was, left, strict=True):
             add(member, counter, day, remains - count)
 

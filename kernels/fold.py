@@ -53,7 +53,7 @@ class Fold:
         self.zone = zone
         self.budgets = budgets
         self.as_of = as_of
-        self.member = Member() if member is None else copied(member)
+        self.member = Member(asked=rules.counting.asked.mark) if member is None else copied(member)
         self.handing = Handing(self.member)
 
     @property
@@ -71,7 +71,7 @@ class Fold:
 
     def sale_again(self, posting: Posting) -> tuple[Look | None, list[Given]]:
         """A posted sale under the state as it is now: what it gives, and under which look to judge it again on a return."""
-        columns = columns_of(posting, self.rules.compiled.words)
+        columns = columns_of(posting, self.rules.compiled)
         watched = self.counting.watching.over(columns)
         sold = Sold(date.fromisoformat(posting.day), watched.total(0), watched.counts(0), position(posting), posting.occurred_at)
         self.reach(sold.day)
@@ -110,7 +110,7 @@ class Fold:
         bought = {n: (amount, quantity) for n, amount, quantity in zip(sale.line_no, sale.amount, sale.quantity_milli, strict=True)}
         left: dict[str, dict[int, int]] = {}
         if not self.rules.requalifying.isdisjoint(sheet.given):
-            columns = columns_of(sale, self.rules.compiled.words, back)
+            columns = columns_of(sale, self.rules.compiled, back)
             again = self.rules.given(self.kernel_awards(columns, self.rules.looks_of(sheet.look)), 0, columns.line_no)
             left = {given.rule_id: dict(zip(given.line_no, given.points, strict=True)) for given in again}
         result: dict[str, dict[int, int]] = {}
@@ -159,8 +159,11 @@ class Fold:
         self.reach(day)
         if judged.takeover is None:
             self.handing.merged(self.member, "" if ended else judged.into, place)
-        elif take_over(self.member, judged.takeover, self.rules.program.tiers) and not self.member.into:
-            given = self.risen(day, posting.occurred_at)
+        else:
+            more = take_over(self.member, judged.takeover, self.rules.program.tiers)
+            if more and not self.member.into:
+                given = self.risen(day, posting.occurred_at)
+            self.handing.tied(self.member, place, judged.takeover)
         self.stands_at(place, day)
         return given
 
@@ -296,4 +299,5 @@ def copied(member: Member) -> Member:
         into=member.into,
         taken=dict(member.taken),
         lent=member.lent,
+        asked=member.asked,
     )

@@ -16,7 +16,7 @@ from tillstream.kernels.joining import change, deeds_of
 from tillstream.kernels.routed import Follow
 from tillstream.schemas.events import TakeoverEvent
 from tillstream.schemas.ledger import Posting
-from tillstream.schemas.member_state import Deeds, Member, Takeover
+from tillstream.schemas.member_state import Deeds, Member, Profile, Takeover
 
 SOURCE = "tillstream/merges"
 
@@ -50,9 +50,16 @@ class Handing:
         self.stood = None
         if into:
             self.stood = deeds_of(member)
-            profile = structs.replace(member.profile, published=member.all_published())
-            whole = Takeover("", [], "whole", (0, 0), self.stood, member.tier or "", member.window_end, profile)
+            whole = Takeover("", [], "whole", (0, 0), self.stood, member.tier or "", member.window_end, shown(member))
             self.note(member, place, whole)
+
+    def tied(self, member: Member, place: tuple[str, str], taken: Takeover) -> None:
+        """Another account was merged into this one, or left it, which is merged itself: that goes on as if it had been so before."""
+        if self.stood is not None and taken.part != "more":
+            now = deeds_of(member)
+            more = Takeover("", [], "tied", (0, 0), change(self.stood, now), taken.tier, taken.window_end, shown(member))
+            self.note(member, place, more)
+            self.stood = now
 
     def stepped(self, member: Member, place: tuple[str, str]) -> None:
         """An event at `place` was taken: what it changed goes on."""
@@ -73,6 +80,11 @@ class Handing:
             if into not in takeover.through:
                 through = [*takeover.through, account_id]
                 yield Follow(into, carried(into, instant, structs.replace(takeover, through=through, version=self.version)))
+
+
+def shown(member: Member) -> Profile:
+    """The profile that an account has to others: with the segments of those that are merged into it."""
+    return structs.replace(member.profile, published=member.all_published())
 
 
 def carried(into: str, instant: str, takeover: Takeover) -> bytes:

@@ -62,7 +62,13 @@ def take_over(member: Member, takeover: Takeover, tiers: Tiers | None) -> bool:
         borrow(member)
     else:
         both = (total(known.deeds.counts, takeover.deeds.counts), total(known.deeds.given, takeover.deeds.given))
-        member.taken[alias] = Taken(Deeds(*both, total(known.deeds.used, takeover.deeds.used)), known.profile)
+        profile = takeover.profile if takeover.part == "tied" else known.profile
+        member.taken[alias] = Taken(Deeds(*both, total(known.deeds.used, takeover.deeds.used)), profile)
+    if takeover.part == "tied":
+        adopt_tier(member, takeover, tiers)
+        if member.lent == alias:
+            give_up(member)
+        borrow(member)
     return True
 
 
@@ -70,8 +76,13 @@ def leave(member: Member, alias: str) -> None:
     """What a merged account brought leaves with it; a tier stays, as tiers do, until its window ends."""
     add(member, member.taken.pop(alias).deeds, -1)
     if member.lent == alias:
-        member.profile, member.lent = Profile(published=member.profile.published), ""
+        give_up(member)
         borrow(member)
+
+
+def give_up(member: Member) -> None:
+    """A profile that was another account's is that account's again."""
+    member.profile, member.lent = Profile(published=member.profile.published), ""
 
 
 def borrow(member: Member) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from msgspec import structs
 
+from tillstream.kernels.asked import Asked
 from tillstream.kernels.award import Awards
 from tillstream.kernels.columns import Columns, gather
 from tillstream.kernels.counting import day_of
@@ -81,9 +82,10 @@ class Step(NamedTuple):
 
 
 class Family(Versions, Protocol):
-    """All versions of the programs (posters.py), and the budgets that they share."""
+    """All versions of the programs (posters.py), what they ask for together, and the budgets that they share."""
 
     budgets: Budgets
+    asked: Asked
 
     def next_due(self, member: Member, after: int) -> int:
         """The first date later than `after` on which something will be due, 0 for none."""
@@ -93,9 +95,9 @@ class MemberPoster(Poster):
     """Judges events by one version of a program that looks at members."""
 
     def __init__(self, program: Versioned, family: Family) -> None:
-        super().__init__(program)
+        super().__init__(program, family.asked.watches)
         self.family = family
-        self.rules = MemberRules(self.program, self.compiled, self.kernel)
+        self.rules = MemberRules(self.program, self.compiled, self.kernel, family.asked)
         self.named = {rule.id: rule for rule in self.program.rules}
         self.dues = Dues(self.program)
         self.exchanges = Exchanges(self.program, self.holding_days)
@@ -138,7 +140,7 @@ class MemberPoster(Poster):
     def reached(self, snapshot: Snapshot, account_id: str, day: date) -> Member:
         """A member's state to move on, at the beginning of a date."""
         known = snapshot.members.get(account_id)
-        member = Member() if known is None else copied(known)
+        member = Member(asked=self.family.asked.mark) if known is None else copied(known)
         if self.program.tiers is not None:
             advance(self.program.tiers, member, min(day.toordinal(), as_of_day(snapshot)))
         return member
@@ -436,7 +438,7 @@ class MemberPoster(Poster):
 
     def judged(self, earned: MemberEarned) -> Judged:
         """What a sale was judged by."""
-        return judged_at(earned.run.columns, self.compiled.words, earned.place)
+        return judged_at(earned.run.columns, self.compiled, earned.place)
 
     def overspends(self, budgets: Iterable[tuple[str, int]]) -> bool:
         """Whether others of the same run have meanwhile taken from a budget what a sale was promised."""

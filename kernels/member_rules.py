@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import date
 from typing import NamedTuple
 
+from tillstream.kernels.asked import Asked
 from tillstream.kernels.award import Awards, Kernel
 from tillstream.kernels.bonuses import Bonuses
 from tillstream.kernels.columns import Columns
@@ -47,13 +48,13 @@ class Given(NamedTuple):
 
 
 class MemberRules:
-    """The receipt rules' conditions and caps, and the other rules, of one program."""
+    """The receipt rules' conditions and caps, and the other rules, of one program; `asked` is what all versions want to be counted."""
 
-    def __init__(self, program: Program, compiled: CompiledRules, kernel: Kernel) -> None:
+    def __init__(self, program: Program, compiled: CompiledRules, kernel: Kernel, asked: Asked) -> None:
         self.program = program
         self.compiled = compiled
         self.kernel = kernel
-        self.counting = Counting(program, compiled)
+        self.counting = Counting(program, compiled, asked)
         self.bonuses = Bonuses(program)
         self.rows = {rule.id: row for row, rule in enumerate(compiled.rules)}
         self.looker = Looker(compiled.words, Questions(compiled))

@@ -1,6 +1,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from tillstream.kernels.asked import Asked
 from tillstream.schemas.member_state import Member
 from tillstream.schemas.programs import Rule
 
@@ -12,7 +13,7 @@ class Moved(NamedTuple):
 
 class Mover:
     def __init__(
-        self, rules: Sequence[Rule], watched: Sequence[str], points_counter: str | None, holding_days: Mapping[str, int]
+        self, rules: Sequence[Rule], watched: Sequence[str], asked: Asked, holding_days: Mapping[str, int]
     ) -> None: ...
     def gives(self, sums: list[tuple[int, int]]) -> Moved: ...
     def sold(self, member: Member, day: int, amount: int, watched: list[int], sums: list[tuple[int, int]]) -> None: ...

@@ -30,25 +30,24 @@ class Moved(NamedTuple):
 cdef class Mover:
     """The rules and watches of one program, as far as a member's state keeps something of them."""
 
-    cdef list ids, units, watched
+    cdef list ids, units, watched, points_counters
     cdef list traits
     cdef dict rows
-    cdef str points_counter
 
-    def __init__(self, list rules, list watched, str points_counter, holding_days):
+    def __init__(self, list rules, list watched, asked, holding_days):
         """
         Args:
             rules: first those for receipts in their order, then all others.
             watched: the watches' counters.
-            points_counter: what raises tiers, None if not points.
+            asked: of which rules and units something is kept, `asked.Asked`.
             holding_days: by id the rules whose points are pending first.
         """
         self.ids = [rule.id for rule in rules]
         self.units = [rule.unit for rule in rules]
-        self.traits = [traits_of(rule, points_counter, holding_days) for rule in rules]
+        self.traits = [traits_of(rule, asked, holding_days) for rule in rules]
         self.rows = {rule.id: row for row, rule in enumerate(rules)}
         self.watched = watched
-        self.points_counter = points_counter
+        self.points_counters = [f"points/{rule.unit}" for rule in rules]
 
     def gives(self, list sums):
         """What `sums`, points by row of their rules, are to others than the member."""
@@ -90,17 +89,14 @@ cdef class Mover:
 
     cdef int gave_rows(self, member, day, list sums) except -1:
         cdef int traits
-        raising = 0
         for row, points in sums:
             traits = self.traits[row]
-            if traits & RAISING:
-                raising = raising + points
+            if traits & RAISING and points:
+                add(member.counts, self.points_counters[row], day, points)
             if traits & ONCE and points > 0:
                 member.used.setdefault(self.ids[row], []).append(day)
             if traits & CAPPED:
                 add(member.given, self.ids[row], day, points)
-        if raising:
-            add(member.counts, self.points_counter, day, raising)
         return 0
 
     def took_back(self, member, rule_id, day, points, *, makes_room):
@@ -110,18 +106,18 @@ cdef class Mover:
             return
         cdef int traits = self.traits[row]
         if traits & RAISING:
-            add(member.counts, self.points_counter, day, -points)
+            add(member.counts, self.points_counters[row], day, -points)
         if traits & CAPPED and makes_room:
             add(member.given, rule_id, day, -points)
 
 
-cdef int traits_of(rule, points_counter, holding_days) except -1:
+cdef int traits_of(rule, asked, holding_days) except -1:
     cdef int traits = 0
-    if rule.once is not None:
+    if rule.id in asked.once:
         traits |= ONCE
-    if rule.cap.per_member is not None:
+    if rule.id in asked.capped:
         traits |= CAPPED
-    if points_counter == f"points/{rule.unit}":
+    if rule.unit in asked.units:
         traits |= RAISING
     if rule.cap.budget is not None:
         traits |= LIMITED

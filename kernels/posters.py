@@ -10,6 +10,8 @@ from datetime import date
 from itertools import groupby
 from operator import attrgetter
 
+from tillstream.kernels.asked import asked
+from tillstream.kernels.counting import Counting
 from tillstream.kernels.dues import Due, Dues
 from tillstream.kernels.keys import occurred
 from tillstream.kernels.lapsing import clamps, touch_before
@@ -18,6 +20,7 @@ from tillstream.kernels.member_rules import looks_at_members
 from tillstream.kernels.occasions import profile_terms
 from tillstream.kernels.plain import PlainSale, Scanner
 from tillstream.kernels.posting import Poster
+from tillstream.kernels.recounting import Recount
 from tillstream.kernels.room import Budgets, Table
 from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
 from tillstream.kernels.snapshot import Snapshot
@@ -52,10 +55,11 @@ class Posters:
         self.timetable = timetable
         self.latest = timetable.effective_versions[-1]
         self._calendars: list[tuple[Dues, int, int]] | None = None
-        looks = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
-        if looks != getattr(self, "looks_at_members", looks):
+        compiled_for = getattr(self, "looks_at_members", None), getattr(self, "asked", None)
+        self.looks_at_members = any(looks_at_members(effective.program) for effective in timetable.effective_versions)
+        self.asked = asked(version.program for version in timetable.by_version.values())
+        if (self.looks_at_members, self.asked) != compiled_for:
             self.posters.clear()
-        self.looks_at_members = looks
         self.posters.pop(NOTHING, None)
         self.profile_terms = profile_terms(effective.program for effective in timetable.effective_versions)
         for poster in self.posters.values():
@@ -68,6 +72,22 @@ class Posters:
             self.latest, poster = effective, self.poster_of(effective)
             outcomes += poster.post(readable(events, poster), snapshot)
         return outcomes
+
+    def lacking(self, snapshot: Snapshot) -> set[str]:
+        """The accounts whose states do not have all that versions ask for by now: to be counted again before the batch is posted."""
+        if not self.looks_at_members:
+            return set()
+        return {name for name, member in snapshot.members.items() if member.asked != self.asked.mark}
+
+    def recounted(self, account_id: str, snapshot: Snapshot) -> Member:
+        """The state of an account whose events the snapshot has all, counted again; it is kept with the account's next posting."""
+        found = [decode_record(snapshot.postings[key]) for key in snapshot.chronicles[account_id]]
+        postings = [record for record in found if isinstance(record, Posting)]
+        return Recount(self, snapshot.sheets).of(snapshot.members[account_id], postings, self.asked.mark)
+
+    def counting_of(self, version: str | None) -> Counting:
+        """How what a version judged is counted."""
+        return self.member_poster(version).rules.counting
 
     def in_need_of_chronicles(self, batch: Sequence[AnyRouted], snapshot: Snapshot) -> set[str]:
         """The accounts of whose earlier events the snapshot must have all before the batch is posted."""

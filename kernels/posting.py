@@ -48,6 +48,7 @@ from tillstream.schemas.events import (
 from tillstream.schemas.fields import INT64_MAX
 from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode_record, encode_record
 from tillstream.schemas.program_file import Versioned
+from tillstream.schemas.programs import Rule
 from tillstream.schemas.receipts import Return, Sale
 
 SCANNED_WITH = attrgetter("batch")
@@ -83,12 +84,12 @@ class DayTerms(NamedTuple):
 
 
 class Poster:
-    """Judges events by one program."""
+    """Judges events by one program; `also` are goods that other versions look for (rules.py)."""
 
-    def __init__(self, program: Versioned) -> None:
+    def __init__(self, program: Versioned, also: Mapping[str, Rule] | None = None) -> None:
         self.program, self.version = program
         self.zone = ZoneInfo(self.program.program.time_zone)
-        self.compiled = CompiledRules(self.program)
+        self.compiled = CompiledRules(self.program, also)
         self.kernel = Kernel(self.compiled)
         self.writer = SaleWriter(self.version)
         self.scanner = Scanner(self.compiled, self.zone, self.program.program.currency)

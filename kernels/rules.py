@@ -13,11 +13,12 @@
 
 What a rule demands of a line, a store, a date or a minute of the day becomes a bit per rule (`Bits`): bit k of word k // 64 says that the
 value does not stand in the way of rule k. Each distinct value is judged once and remembered. Behind the rules come the *watches*: goods
-that no rule awards but that some condition looks for in what was bought; they have bits like rules, and no columns.
+that no rule awards but that some condition looks for in what was bought; they have bits like rules, and no columns. First those of the
+program itself, then those that only other versions look for.
 """
 
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import date
 from fractions import Fraction
 from hashlib import blake2b
@@ -77,11 +78,16 @@ def words_for(rules: list[Rule]) -> int:
 
 
 class CompiledRules:
-    """The columns of a program's rules for receipts, and the `Bits` of everything a rule may demand."""
+    """The columns of a program's rules for receipts, and the `Bits` of everything a rule may demand.
 
-    def __init__(self, program: Program) -> None:
+    `also` are the watches of other versions; `others` their ids, in the order of their rows.
+    """
+
+    def __init__(self, program: Program, also: Mapping[str, Rule] | None = None) -> None:
         self.rules = [rule for rule in ordered(program.rules) if rule.on == "receipt"]
-        self.watches = watches(program)
+        own = watches(program)
+        self.watches = own | {name: rule for name, rule in (also or {}).items() if name not in own}
+        self.others = list(self.watches)[len(own) :]
         rows_of_bits = [*self.rules, *self.watches.values()]
         self.words = words_for(rows_of_bits)
         self.rooms = [rule.id for rule in self.rules if rule.cap.per_member is not None or rule.cap.budget is not None]

@@ -10,7 +10,7 @@ more under that name, so a request that was under way meanwhile does not take it
 """
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, NamedTuple, get_args
 
 from msgspec import Struct, structs
@@ -27,6 +27,9 @@ Standing = Literal["free", "released", "reserved", "redeemed", "expired", "revok
 """What a code is at an instant, each exactly one; `released`: free, and was given back."""
 
 STANDINGS: tuple[Standing, ...] = get_args(Standing)
+
+SWEPT_AFTER = timedelta(days=400)
+"""After the last day of a batch its codes are told `expired`, and returns of their receipts come in, for more than a year."""
 
 GIVEN_BACK_MAX = 8
 """Owners remembered that gave a code back: a till's late repeats come within minutes, and nobody gives one back often."""
@@ -220,6 +223,11 @@ def given_back(voucher: Voucher, owner: Owner) -> Voucher:
 def is_held(voucher: Voucher, moment: datetime) -> bool:
     """Whether somebody has reserved the code, and their time is not up."""
     return voucher.until is not None and moment < voucher.until
+
+
+def is_swept(batch: Batch, now: datetime) -> bool:
+    """Whether a batch is over for so long that its codes need not be known any more."""
+    return now >= batch.valid_until + SWEPT_AFTER
 
 
 def standing_of(voucher: Voucher, batch: Batch, moment: datetime) -> Standing:

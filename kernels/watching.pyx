@@ -13,6 +13,8 @@ from array import array
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint64_t
 
+from msgspec.json import encode
+
 include "text.pxi"
 
 HOWS = ("lines", "amount", "quantity_milli", "visits")
@@ -29,9 +31,11 @@ cdef class Watching:
 
     cdef const int64_t[::1] row, how
     cdef Py_ssize_t words, watches_n
+    cdef bytes others
 
-    def __init__(self, words, watches):
-        """`watches`: row and how to count, one of HOWS, each."""
+    def __init__(self, words, watches, others):
+        """`watches`: row and how to count, one of HOWS, each; `others`: the ids of those of other versions, which come last."""
+        self.others = (b',"others":' + encode(others) if others else b"") + b"}"
         self.words, self.watches_n = words, len(watches)
         self.row = array("q", [row for row, _ in watches] or [0])
         self.how = array("q", [HOWS.index(how) for _, how in watches] or [0])
@@ -111,16 +115,18 @@ cdef class Watched:
     def judged(self, Py_ssize_t place):
         """What a sale without a points tender is judged by, as msgspec writes `member_state.Judged`."""
         cdef Py_ssize_t words = self.watching.words, first, last
+        cdef bytes others = self.watching.others
         self.check(place)
         first, last = self.first[place], self.first[place + 1]
         self.text.size = 0
-        text_room(&self.text, 64 + (1 + last - first) * words * INTEGER_MAX)
+        text_room(&self.text, 64 + len(others) + (1 + last - first) * words * INTEGER_MAX)
         text_literal(&self.text, b'{"receipt_bits":[')
         self.write_words(self.receipt_bits, place * words, (place + 1) * words)
         if last > first:
             text_literal(&self.text, b'],"line_bits":[')
             self.write_words(self.line_bits, first * words, last * words)
-        text_literal(&self.text, b"]}")
+        text_literal(&self.text, b"]")
+        text_bytes(&self.text, others, len(others))
         return PyBytes_FromStringAndSize(self.text.start, self.text.size)
 
     cdef void write_words(self, const uint64_t[::1] bits, Py_ssize_t at, Py_ssize_t end) noexcept:

@@ -61,7 +61,7 @@ class Witness(Fold):
         self.reach(day)
         member = copied(self.member)
         self.remember(posting)
-        columns = columns_of(posting, self.rules.compiled.words)
+        columns = columns_of(posting, self.rules.compiled)
         awards = self.kernel_awards(columns, self.rules.look(columns, [member], [day], self.budgets))
         self.correct(posting, self.rules.given(awards, 0, columns.line_no))
         self.sales[posting.posting_id] = Seen(member, dict(self.remembered.promised))

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from tillstream.schemas.fields import Identifier, Instant
 
-State = Literal["waiting", "delivered", "expired", "dead"]
+State = Literal["waiting", "delivered", "expired", "withdrawn", "dead"]
+"""`withdrawn`: the member was erased, or agreed no more, before it was delivered."""
 
 
 class Parcel(Struct, kw_only=True, omit_defaults=True):

@@ -58,6 +58,7 @@ class Member(Struct, omit_defaults=True):
     taken: by account what is merged into this one and is in `counts`, `given` and `used`, the first merge first; lent: the account whose
     profile this one has from there, but for what was published, "" where it is its own.
     dues_until: the date of what fell due by itself last; next_due: the next such date, as things stand, 0 for none.
+    asked: what of all that versions ask for the sums have (kernels/asked.py, `Asked.mark`).
     """
 
     last: tuple[str, str] = ("", "")
@@ -74,6 +75,7 @@ class Member(Struct, omit_defaults=True):
     into: str = ""
     taken: dict[str, Taken] = {}
     lent: str = ""
+    asked: str = ""
 
     def all_published(self) -> dict[str, list[str]]:
         """The segments published of the person, by segmentation: the account's own, or of the first one merged into it that has some."""
@@ -92,13 +94,14 @@ class Takeover(Struct, frozen=True, omit_defaults=True):
     """What the account `through[-1]`, which is merged into another one, brings there at an instant of its own.
 
     cause: the natural key of the event that happened then; through: the accounts that it went through, where it happened first.
-    part: `whole`, all that it did up to the merge, its tier and its profile; `more`, what came of a later event; `over`, it is unmerged.
+    part: `whole`, all that it did up to the merge, its tier and its profile; `more`, what came of a later event; `tied`, the same
+    of another that was merged into it or left it: with the tier that this one brought, and its own profile then; `over`, it is unmerged.
     version: (events, latest tick) that the account had seen: the largest of one cause and account stands.
     """
 
     cause: str
     through: list[str]
-    part: Literal["whole", "more", "over"]
+    part: Literal["whole", "more", "tied", "over"]
     version: tuple[int, int] = (0, 0)
     deeds: Deeds = Deeds()
     tier: str = ""
@@ -109,7 +112,8 @@ class Takeover(Struct, frozen=True, omit_defaults=True):
 class Judged(Struct, frozen=True, omit_defaults=True):
     """What an event is to the rules, whatever its member's state: enough to judge it again under another one.
 
-    Of a sale: `receipt_bits` and `line_bits` as the award kernel takes them, and the `tender` of points. Of anything else: `trigger`, and
+    Of a sale: `receipt_bits` and `line_bits` as the award kernel takes them, `others`, the watches of other versions that have the last of
+    these bits (kernels/rules.py), and the `tender` of points. Of anything else: `trigger`, and
     `open`, the rules that its moment and its own fields leave open, `quantity`, and the `profile` of an enrolment, or of segments that were
     published; `person`: whose birthday it is, as in `Profile`; `again`: the person had enrolled before, with whatever account. All in the
     program version of the posting.
@@ -127,6 +131,7 @@ class Judged(Struct, frozen=True, omit_defaults=True):
     again: bool = False
     into: str = ""
     takeover: Takeover | None = None
+    others: list[str] = []
 
 
 class Look(Struct, frozen=True, omit_defaults=True):

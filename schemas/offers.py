@@ -97,7 +97,10 @@ class Worth(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
 
 
 class Triggered(Struct, frozen=True, kw_only=True):
-    """The data of `offer.triggered`; `visitor_id` and `session_id` where a page led to it, `sku` and `category` (globs) its goods."""
+    """The data of `offer.triggered`; `visitor_id` and `session_id` where a page led to it, `sku` and `category` (globs) its goods.
+
+    `purposes`: what the member had agreed to, and must still agree to when it is delivered.
+    """
 
     decision_id: Identifier
     offer_id: Identifier
@@ -112,6 +115,7 @@ class Triggered(Struct, frozen=True, kw_only=True):
     category: list[Label] = []
     visitor_id: Identifier | None = None
     session_id: Identifier | None = None
+    purposes: list[Identifier] = []
 
 
 class Outcome(Struct, frozen=True, kw_only=True, gc=False):
@@ -123,8 +127,9 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
 
 
 class BoughtOutcome(Outcome, frozen=True, kw_only=True, gc=False):
-    """The data of `offer.bought`: also which lines of the receipt were the offer's goods, and what each cost; they may come back."""
+    """The data of `offer.bought`: also of which offer, which lines of the receipt were its goods, and what each cost."""
 
+    offer_id: Identifier | None = None
     line_no: list[Natural] = []
     line_amount: list[Natural] = []
 

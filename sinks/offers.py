@@ -10,7 +10,8 @@
 
 Delivery: at least once. The idempotency key is the event that led to a decision: judged again, it finds its own. A budget is never
 overspent: it is taken in one function call, after the member's reservation; a worker that dies in between, and whose batch is judged again
-later than `TOOK_S`, takes one more. All of it is a view of the topic `outcomes` (streams/offers_restore.py), but for what visitors saw.
+later than `TOOK_S`, takes one more. All of it is a view of the topic `outcomes` (offer_view.py), but for what visitors saw. No decision
+that is taken while Redis is emptied is given to anybody, nor one on a member that is being forgotten.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +23,18 @@ import msgspec
 from tillstream.kernels.instants import ms_of
 from tillstream.kernels.offering import MADE_MAX, Candidate, Made, Reason
 from tillstream.schemas.program_offer_mistakes import COUNT_MAX, KEPT_DAYS_MAX
-from tillstream.sinks.carts import receipts_key
-from tillstream.sinks.redis import Redis, tag_of
+from tillstream.sinks.redis import Redis, RedisEmptied, tag_of
 
 BUDGETS = "{b}:offers"
 TOOK = "{b}:took:"
 WHOSE = "tillstream:offer:"
+FILLED = "tillstream:offers"
+
+MARK = "-"
+"""Stands among a member's decisions where the others were forgotten; no event's key is as short."""
+
+MARK_S = 60
+"""Longer than any batch takes between looking a member up and taking a decision."""
 
 DAY_S = 86_400
 DAY_MS = DAY_S * 1_000
@@ -38,8 +45,8 @@ TOOK_S = 3_600
 FIRST_S = 730 * DAY_S
 """Who bought no such goods for two years does so for the first time."""
 
-_encode = msgspec.json.Encoder().encode
-_made = msgspec.json.Decoder(Made)
+_encode = encode_made = msgspec.json.Encoder().encode
+decode_made = msgspec.json.Decoder(Made).decode
 
 
 class Seen(NamedTuple):
@@ -95,10 +102,11 @@ def member_keys(member: str) -> tuple[str, str, str]:
 
 
 class OfferStore:
-    """Reads what decisions look at, and takes them."""
+    """Reads what decisions look at, and takes them; `token`: of the filling of Redis that they are taken in, '' where nobody filled it."""
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, token: str = "") -> None:
         self.client = client
+        self.token = token
 
     async def look(self, seen: Sequence[Seen], firsts: Sequence[First], members: Iterable[str]) -> Looked:
         """Notes what visitors saw and members bought, and reads it with the members' decisions, in one round trip."""
@@ -121,6 +129,9 @@ class OfferStore:
             pipeline.hgetall(member_keys(name)[0])
         answers = await pipeline.execute()
         noted, bought = 4 * len(seen), 4 * len(seen) + 3 * len(firsts)
+        for name, held in zip(names, answers[bought:], strict=True):
+            if MARK.encode() in held:
+                await self.client.delete(member_keys(name)[2])  # Noted above, behind an erasure.
         return Looked(
             counts=[int(count) for count in answers[3:noted:4]],
             firsts=[held.decode() == first.receipt for held, first in zip(answers[noted + 2 : bought : 3], firsts, strict=True)],
@@ -130,7 +141,10 @@ class OfferStore:
     async def take(self, attempts: Sequence[Attempt]) -> list[Answer]:
         """Takes for each event the first candidate that has room with its member and in its budget; what stands, in the same order.
 
-        Two round trips, and two more for each further candidate where a budget is spent.
+        Three round trips, and three more for each further candidate where a budget is spent.
+
+        Raises:
+            RedisEmptied: Redis was emptied meanwhile; caps and budgets may not have held.
         """
         answers: list[Answer] = [Answer(None, {}) for _ in attempts]
         open_places = [place for place, attempt in enumerate(attempts) if attempt.candidates]
@@ -146,7 +160,7 @@ class OfferStore:
                     again.append(place)
                 answers[place] = Answer(answer.made if room else None, against)
             open_places = [place for place in again if rest(attempts[place], answers[place]).candidates]
-        return answers
+        return await self._standing(attempts, answers)
 
     async def _reserve(self, attempts: Sequence[Attempt]) -> list[Answer]:
         pipeline = self.client.pipeline(transaction=False)
@@ -160,7 +174,7 @@ class OfferStore:
         return [answer_of(attempt, *answer) for attempt, answer in zip(attempts, answers, strict=True)]
 
     async def _take_budgets(self, attempts: Sequence[Attempt], answers: Sequence[Answer]) -> list[bool]:
-        """Whether each reservation may stand; those that may not are given back, the others' decisions can be answered from now on."""
+        """Whether each reservation may stand; those that may not are given back."""
         limited: list[tuple[Made, int]] = []
         for attempt, answer in zip(attempts, answers, strict=True):
             budget = budget_of(attempt, answer.made)
@@ -172,16 +186,31 @@ class OfferStore:
             triples = [part for made, budget in limited for part in (made.offer_id, budget, int(made.group == "treated"))]
             rooms = await self.client.fcall("tillstream_take_offers", len(keys), *keys, TOOK_S, *triples)
             spent = {made.decision_id for (made, _), room in zip(limited, rooms, strict=True) if not room}
-        pipeline = self.client.pipeline(transaction=False)
-        standing = [(attempt, answer.made) for attempt, answer in zip(attempts, answers, strict=True) if answer.made is not None]
-        for attempt, made in standing:
-            if made.decision_id in spent:
-                pipeline.fcall("tillstream_release_offer", 1, member_keys(attempt.member)[0], attempt.event, _encode(made))
-            else:
-                pipeline.set(WHOSE + made.decision_id, attempt.member, px=max(made.answer_ms, made.ends_ms) - made.at_ms)
-        if standing:
-            await pipeline.execute()
+            pipeline = self.client.pipeline(transaction=False)
+            for attempt, answer in zip(attempts, answers, strict=True):
+                if answer.made is not None and answer.made.decision_id in spent:
+                    pipeline.fcall("tillstream_release_offer", 1, member_keys(attempt.member)[0], attempt.event, _encode(answer.made))
+            if spent:
+                await pipeline.execute()
         return [answer.made is not None and answer.made.decision_id not in spent for answer in answers]
+
+    async def _standing(self, attempts: Sequence[Attempt], answers: Sequence[Answer]) -> list[Answer]:
+        """The answers, whose decisions can be answered from now on; without those on members that were forgotten since."""
+        taken = [(attempt.member, answer.made) for attempt, answer in zip(attempts, answers, strict=True) if answer.made is not None]
+        if not taken:
+            return list(answers)
+        pipeline = self.client.pipeline(transaction=False)
+        for member, made in taken:
+            pipeline.set(WHOSE + made.decision_id, member, px=max(made.answer_ms, made.ends_ms) - made.at_ms)
+            pipeline.hexists(member_keys(member)[0], MARK)
+        pipeline.get(FILLED)
+        *marks, filled = await pipeline.execute()
+        if self.token and (filled or b"").decode().partition(" ")[2] != self.token:
+            raise RedisEmptied
+        forgotten = [made.decision_id for (_, made), marked in zip(taken, marks[1::2], strict=True) if marked]
+        for decision in forgotten:
+            await self.client.delete(WHOSE + decision)
+        return [Answer(None, {}) if answer.made is not None and answer.made.decision_id in forgotten else answer for answer in answers]
 
     async def member_of(self, decision_id: str) -> str | None:
         """Whose decision it is; None: there is no such decision, or it can be answered no more."""
@@ -196,32 +225,10 @@ class OfferStore:
         pipeline.expire(key, KEPT_DAYS_MAX * DAY_S)
         await pipeline.execute()
 
-    async def restore(self, decisions: Iterable[tuple[str, str, Made]]) -> None:
-        """Puts (member, event's key, decision) where they are missing."""
-        pipeline = self.client.pipeline(transaction=False)
-        for member, event, made in decisions:
-            pipeline.hsetnx(member_keys(member)[0], event, _encode(made))
-            pipeline.expire(member_keys(member)[0], KEPT_DAYS_MAX * DAY_S)
-            pipeline.set(WHOSE + made.decision_id, member, px=max(made.answer_ms, made.ends_ms) - made.at_ms)
-        await pipeline.execute()
-
-    async def restore_budgets(self, triggered: Mapping[str, int]) -> None:
-        """Makes what budgets took no less than `triggered`, by offer id."""
-        if triggered:
-            await self.client.fcall("tillstream_restore_offers", 1, BUDGETS, *(part for pair in triggered.items() for part in pair))
-
-    async def spent(self) -> dict[str, int]:
-        """How many times each offer with a budget was triggered."""
-        return {name.decode(): int(count) for name, count in (await self.client.hgetall(BUDGETS)).items()}
-
-    async def forget(self, member: str) -> None:
-        """Forgets what a member was offered, and when it bought last: after an erasure."""
-        await self.client.delete(*member_keys(member), receipts_key(member))
-
 
 def made_in(held: Mapping[bytes, bytes]) -> dict[str, Made]:
     """A member's decisions, by the key of the event that led to them."""
-    return {event.decode(): _made.decode(raw) for event, raw in held.items()}
+    return {event.decode(): decode_made(raw) for event, raw in held.items() if event != MARK.encode()}
 
 
 def rest(attempt: Attempt, answer: Answer) -> Attempt:
@@ -246,7 +253,7 @@ def answer_of(attempt: Attempt, standing: bytes, *reasons: bytes) -> Answer:
     against: dict[str, Reason] = {}
     for candidate, reason in zip(attempt.candidates, reasons, strict=False):
         against[candidate.made.offer_id] = reason.decode()  # type: ignore[assignment]
-    return Answer(_made.decode(standing) if standing else None, against)
+    return Answer(decode_made(standing) if standing else None, against)
 
 
 def budget_of(attempt: Attempt, made: Made | None) -> int | None:

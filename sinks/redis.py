@@ -21,7 +21,7 @@ from tillstream.sinks.redis_line import Multiplexed
 REDIS_AWAY = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What a client raises where Redis does not answer, or not in time."""
 
-LIBRARY_VERSION = 7
+LIBRARY_VERSION = 8
 """The version that state.lua's `tillstream_version` gives."""
 
 CLUSTER_SCHEME = "redis+cluster://"
@@ -46,6 +46,13 @@ class RedisUnreachable(Exception):
 
 class LibraryMismatch(Exception):
     """Redis holds a newer function library than this process knows."""
+
+
+class RedisEmptied(Exception):
+    """Redis has not what it had: it was emptied or rolled back under a worker. Whoever starts next restores it."""
+
+    def __init__(self, what: str = "the decisions on offers are gone") -> None:
+        super().__init__(f"Redis was emptied or rolled back: {what}; started again, a worker restores them")
 
 
 class HandingOver:

@@ -286,8 +286,9 @@ end
 -- Made); ARGV: the event's key, from when on decisions are kept (ms), seconds until all of it is forgotten, decisions kept at most, and one
 -- JSON list of candidates, best first: {decision, cool-down in ms, member's cap, from when on it counts, channel's cap, likewise}, -1 for
 -- none. The first that has room is taken. Gives the decision that stands for the event, '' for none, and of each candidate before it why
--- not. (kernels/offering.py, `no_room`, says the same of a snapshot.)
+-- not. (kernels/offering.py, `no_room`, says the same of a snapshot.) Of a member that was just forgotten (`forget_offers`) none is taken.
 local OFFER, DECISION, CHANNEL, GROUP, AT, ENDS = 1, 2, 3, 4, 5, 6
+local FORGOTTEN = '-'
 
 local function no_room(candidate, made, kept_max)
   local new, cool, member_max, member_from, channel_max, channel_from = unpack(candidate)
@@ -311,6 +312,7 @@ local function reserve_offer(keys, args)
   local key, event = keys[1], args[1]
   local there = redis.call('HGET', key, event)
   if there then return {there} end
+  if redis.call('HEXISTS', key, FORGOTTEN) == 1 then return {''} end
   local made, fields = {}, redis.call('HGETALL', key)
   for at = 1, #fields, 2 do
     local old = cjson.decode(fields[at + 1])
@@ -328,6 +330,19 @@ local function reserve_offer(keys, args)
     answer[#answer + 1] = why
   end
   return answer
+end
+
+-- Forgets what a member was offered, and leaves a mark in its place: KEYS the member's decisions, redemptions, first purchases; ARGV: seconds that
+-- the mark stays. Gives the decisions.
+local function forget_offers(keys, args)
+  local decisions, fields = {}, redis.call('HGETALL', keys[1])
+  for at = 1, #fields, 2 do
+    if fields[at] ~= FORGOTTEN then decisions[#decisions + 1] = fields[at + 1] end
+  end
+  redis.call('DEL', unpack(keys))
+  redis.call('HSET', keys[1], FORGOTTEN, '')
+  redis.call('EXPIRE', keys[1], args[1])
+  return decisions
 end
 
 -- Gives a reservation back: KEYS the member's decisions; ARGV: the event's key, the decision as it was reserved.
@@ -397,7 +412,7 @@ local function whole_vouchers(keys, args)
 end
 
 -- Raised with every change of this file: a worker loads its library over an older one and refuses to run under a newer one.
-local function version() return 7 end
+local function version() return 8 end
 
 redis.register_function{function_name = 'tillstream_version', callback = version, flags = {'no-writes'}}
 redis.register_function{function_name = 'tillstream_accounts', callback = accounts, flags = {'no-writes'}}
@@ -414,6 +429,7 @@ redis.register_function('tillstream_settle_budgets', settle_budgets)
 redis.register_function('tillstream_restore_budgets', restore_budgets)
 redis.register_function('tillstream_reserve_offer', reserve_offer)
 redis.register_function('tillstream_release_offer', release_offer)
+redis.register_function('tillstream_forget_offers', forget_offers)
 redis.register_function('tillstream_take_offers', take_offers)
 redis.register_function('tillstream_restore_offers', restore_offers)
 redis.register_function('tillstream_keep_states', keep_states)

@@ -169,6 +169,16 @@ class StateStore:
         ledger, *values = await self.client.execute_command("FCALL_RO", "tillstream_accounts", 2, *keys(partition)[:2], *names)
         return int(ledger), {name: _units.decode(raw) for name, raw in present(names, values)}
 
+    async def known_among(self, partition: int, names: Sequence[str]) -> list[str]:
+        """Those of the named accounts that hold something, or have a state of their member."""
+        _, accounts, _, _, _, members, *_ = keys(partition)
+        pipeline = self.client.pipeline(transaction=False)
+        for name in names:
+            pipeline.hexists(accounts, name)
+            pipeline.hexists(members, name)
+        answers = await pipeline.execute()
+        return [name for name, holds, stands in zip(names, answers[::2], answers[1::2], strict=True) if holds or stands]
+
     async def history(self, partition: int) -> int:
         """The last ledger offset that ClickHouse has, -1 for none."""
         return int(await self.client.hget(keys(partition)[0], "history") or -1)

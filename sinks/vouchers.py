@@ -8,13 +8,14 @@ Delivery: exactly once in effect. `apply` is one function call, fenced on the of
 idempotency key is that offset.
 """
 
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from datetime import datetime
 from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
 
-from tillstream.kernels.vouchers import Batch, Voucher, Vouchers
+from tillstream.kernels.vouchers import Batch, Voucher, Vouchers, is_swept
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.state import Fenced, present
 
@@ -79,9 +80,28 @@ class VoucherStore:
 
     async def codes(self) -> AsyncIterator[Voucher]:
         """All codes; one that changes meanwhile is given as it was before or after."""
+        async for _, voucher in self.all_codes():
+            yield voucher
+
+    async def all_codes(self) -> AsyncIterator[tuple[str, Voucher]]:
+        """All codes by their hashes, as `codes` gives them."""
         seen: Any
         async for seen in self.client.hscan_iter(CODES, count=SCAN_COUNT):
-            yield read_voucher(seen[1])
+            yield seen[0].decode(), read_voucher(seen[1])
+
+    async def sweep(self, batches: Mapping[str, Batch], now: datetime) -> int:
+        """Deletes the codes of those of `batches` that nobody can ask about any more, a thousand at a time; how many.
+
+        It needs no fence: nothing that such a code could still be told changes anything, and the topic keeps its events.
+        """
+        due = {name for name, batch in batches.items() if is_swept(batch, now)}
+        swept: list[str] = []
+        async for digest, voucher in self.all_codes():
+            if voucher.batch in due:
+                swept.append(digest)
+        for first in range(0, len(swept), SCAN_COUNT):
+            await self.client.hdel(CODES, *swept[first : first + SCAN_COUNT])
+        return len(swept)
 
     async def apply(self, vouchers: Vouchers, before: int, after: int) -> None:
         """Writes what changed in `vouchers` and moves the view from offset `before` to `after`, both or neither.

@@ -1,11 +1,12 @@
 """transactions -> ledger -> Redis: events become points (DESIGN.md §3). The ledger is the write-ahead log; per batch of one partition:
 
-(1) read the state that the batch names, in one round trip; where points are spent or expire, what else their member has (groups.py);
+(1) read the state that the batch names, in one round trip; where points are spent or expire, what else their member has (groups.py); an
+    account whose state lacks what a version asks for that was published since is counted again (recounting.py);
 (2) judge it with the kernels, on a lease of the rules' budgets (sinks/budgets.py);
 (3) append the ledger records, dead letters, what follows on other accounts, and the consumed offset, in one Kafka transaction where the
     broker has them;
-(4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition; reply to the gateways whose
-    events asked for it (replies.py);
+(4) apply the changes to Redis in one function call, fenced on the offset at which (1) found the partition; tell provisional accounts that
+    are new whether somebody enrolled their identity meanwhile (takeovers.py); reply to the gateways whose events asked for it (replies.py);
 (5) acknowledge.
 
 A crash before (3) leaves nothing; between (3) and (4) the recovery hook applies the ledger's tail (recovery.py); after (4) the batch is
@@ -29,13 +30,16 @@ from tillstream.kernels.routed import AnyRouted, Outcome, Routed
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.schemas.events import ROUTED_BYTES_MAX, AccountEvent, Malformed, ReceiptEvent, TickEvent, decode
 from tillstream.sinks.budgets import BudgetStore
+from tillstream.sinks.redis import RedisEmptied
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import TICK_ACCOUNTS_MAX, Loaded, Standing, StateStore
 from tillstream.sinks.writer import Consumed, Record, Writer
 from tillstream.streams.groups import Groups
 from tillstream.streams.identify import as_sent, deadletter, with_account
+from tillstream.streams.recounting import count_again
 from tillstream.streams.replies import replies_of
 from tillstream.streams.stats import Stats
+from tillstream.streams.takeovers import first_enrolments, strangers, takeover
 from tillstream.streams.topics import LEDGER, RECALL, TRANSACTIONS
 from tillstream.streams.window import split_old
 
@@ -56,12 +60,16 @@ class Fetched(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A batch judged: the snapshot with all applied, where the partition stood, the outcomes, and what history must be asked first."""
+    """A batch judged: the snapshot with all applied, where the partition stood, the outcomes, and what history must be asked first.
+
+    `new` are provisional accounts of which nothing was known before, where rules look at members.
+    """
 
     snapshot: Snapshot
     standing: Standing
     outcomes: list[Outcome]
     old: list[AnyRouted]
+    new: set[str]
 
 
 class Accrue:
@@ -77,9 +85,15 @@ class Accrue:
         self.groups = groups
         self.budgets = budgets
         self.replies = replies
+        self.reached: dict[int, int] = {}
 
     async def post(self, fetched: Fetched) -> None:
-        """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own."""
+        """Takes one batch through the steps of the module; ticks, which concern all accounts, are steps of their own.
+
+        Raises:
+            Fenced: another worker has written this partition meanwhile.
+            RedisEmptied: Redis has less of the ledger than it had; recovery brings it up, when the next worker starts.
+        """
         routed, letters = decode_routed(fetched.messages, self.poster.scanner)
         ticks = [place for place, item in enumerate(routed) if isinstance(item, Routed) and isinstance(item.event, TickEvent)]
         begin = 0
@@ -95,12 +109,14 @@ class Accrue:
         judged = await self.judge(fetched.partition, lambda: self.state.load(fetched.partition, batch), batch, until)  # (1) (2)
         if judged is None:
             return
-        snapshot, standing, outcomes, old = judged
+        snapshot, standing, outcomes, old, new = judged
         following = [*followers(outcomes, fetched), *refusals(outcomes, fetched), *recalls(old, fetched)]
         # Before the ledger: without transactions a crash in between repeats what follows, and its key tells; it is never missing.
         records = [*following, *letters, *ledger_records(fetched.partition, outcomes)]
         after = await self.append(fetched, records, standing, until)  # (3)
-        await self.state.apply(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
+        await self.write(fetched.partition, snapshot, standing, after._replace(as_of=snapshot.as_of))  # (4)
+        if new:
+            await self.take_over(fetched, new, after, until)
         await self.groups.review(others_due(snapshot))
         if replies := replies_of(outcomes, snapshot):
             await self.replies.send(replies)
@@ -115,9 +131,12 @@ class Accrue:
         whole = False
         while True:
             snapshot, standing = await load()
+            self.check_forward(partition, standing)
             if until is not None and until <= standing.offset:
                 return None
             ready, old = split_old([routed for routed in batch if routed.offset > standing.offset], snapshot)
+            new = strangers(ready, snapshot) if self.poster.looks_at_members else set()
+            await count_again(self.state, self.poster, partition, snapshot)
             again = self.poster.in_need_of_chronicles(ready, snapshot)
             if again:  # Completes step (1) for accounts that have an event which came late.
                 await self.state.load_chronicles(partition, snapshot, again)
@@ -127,8 +146,16 @@ class Accrue:
             self.poster.budgets = lease
             outcomes = self.poster.post(told, snapshot)
             if await self.budgets.settle(lease, used=not lease.short) and not lease.short:
-                return Judged(snapshot, standing, outcomes, old)
+                return Judged(snapshot, standing, outcomes, old, new)
             whole = True
+
+    async def take_over(self, fetched: Fetched, accounts: set[str], standing: Standing, until: int) -> None:
+        """Receipts that were on their way while their identity was enrolled: `enrol` found nothing of their accounts."""
+        firsts = await first_enrolments(self.groups.registry, accounts)
+        if firsts:
+            timestamp_ms = fetched.messages[-1].timestamp()[1]
+            records = [takeover(account, first, timestamp_ms) for account, first in firsts.items()]
+            await self.append(fetched, records, standing, until)
 
     async def tick(self, fetched: Fetched, tick: Routed, event: TickEvent) -> None:
         """What falls due, for some accounts at a time; the last step moves the partition past the tick.
@@ -137,6 +164,7 @@ class Accrue:
         """
         partition = fetched.partition
         standing = await self.state.standing(partition)
+        self.check_forward(partition, standing)
         if tick.offset <= standing.offset:
             return
         dates, due = await self.state.due_accounts(partition, max(standing.as_of or "", event.data.date.isoformat()))
@@ -146,19 +174,31 @@ class Accrue:
             judged = await self.judge(partition, partial(self.state.load_keys, partition, some, (), (), ()), [tick])
             if judged is None:
                 continue
-            snapshot, standing, outcomes, _ = judged
+            snapshot, standing, outcomes, *_ = judged
             records = [*followers(outcomes, fetched), *ledger_records(partition, outcomes)]
             if records:
                 after = await self.append(fetched, records, standing, None)
-                await self.state.apply(partition, snapshot, standing, after)
+                await self.write(partition, snapshot, standing, after)
             await self.groups.review(others_due(snapshot))
         standing = await self.state.standing(partition)
         seen = Snapshot(standing.as_of)
         closing = record_in(seen, tick_posting(event, tick.offset, None, []))
         after = await self.append(fetched, [Record(LEDGER, None, closing, partition)], standing, tick.offset)
-        await self.state.apply(partition, seen, standing, after._replace(as_of=seen.as_of))
+        await self.write(partition, seen, standing, after._replace(as_of=seen.as_of))
         await self.state.forget_expiries(partition, dates, tick.offset)
         await self.groups.reviews.done(partition)
+
+    def check_forward(self, partition: int, standing: Standing) -> None:
+        """Raises RedisEmptied where a partition has less of its ledger than before: judged by that, what is known would count again."""
+        reached = self.reached.get(partition, -1)
+        if standing.ledger < reached:
+            raise RedisEmptied(f"partition {partition} has the ledger up to {standing.ledger}, and had it up to {reached}")
+        self.reached[partition] = standing.ledger
+
+    async def write(self, partition: int, snapshot: Snapshot, before: Standing, after: Standing) -> None:
+        """Step (4)."""
+        await self.state.apply(partition, snapshot, before, after)
+        self.reached[partition] = after.ledger
 
     async def append(self, fetched: Fetched, records: list[Record], before: Standing, until: int | None) -> Standing:
         """Step (3); where the partition will stand: at `until`, or, None, where it stood, with more in the ledger.

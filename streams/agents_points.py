@@ -15,6 +15,7 @@ from tillstream.streams.topics import MEMBERS, RECEIPTS, TRANSACTIONS, VOUCHERS
 from tillstream.streams.transport import Transport
 
 SLIDE_EVERY_S = 5.0
+SWEEP_EVERY_S = 3_600.0
 
 
 def add(app: faust.App, transport: Transport, runtime: PointsRuntime) -> None:
@@ -48,6 +49,11 @@ def add(app: faust.App, transport: Transport, runtime: PointsRuntime) -> None:
         if runtime.started and not runtime.posters.looks_at_members:  # Judging an account again takes all of its postings.
             for partition in {tp.partition for tp in app.consumer.assignment() if tp.topic == TRANSACTIONS}:
                 await runtime.window.slide(partition, datetime.now(UTC).date())
+
+    @app.timer(interval=SWEEP_EVERY_S)  # type: ignore[untyped-decorator]
+    async def sweep_vouchers() -> None:
+        if runtime.started and any(tp.topic == VOUCHERS for tp in app.consumer.assignment()):
+            await runtime.vouchers.sweep(datetime.now(UTC))
 
     @app.agent(app.topic(RECEIPTS), name="identify", concurrency=IN_PROGRESS["identify"])
     async def identify(stream: faust.StreamT[Any]) -> None:

@@ -171,11 +171,12 @@ class Decide:
         return {name: _member.decode(raw).tier or "" for name, raw in zip(names, states, strict=True) if raw is not None}
 
     def judged(self, timetable: Timetable, one: Ready) -> Verdict:
-        """What the kernel says, without the event's own decision, if it was judged before; models are asked of who may be profiled."""
+        """What the kernel says; models are asked of who may be profiled."""
         happened = one.case.happened
         occasion = Occasioned(happened.source, happened.event_id, happened.at, {match.placed.offer.id: match.why for match in one.met})
         judgements = {match.placed.offer.id: self.judgement(timetable, one, match.placed.offer) for match in one.met}
-        made = [decision for event, decision in one.made.items() if event != case_key(one.case)]
+        # Judged before, it had room then; what was taken since must not speak against it.
+        made = [] if case_key(one.case) in one.made else one.made.values()
         return verdict([match.placed for match in one.met], timetable.zone, occasion, one.person, judgements, made)
 
     def judgement(self, timetable: Timetable, one: Ready, offer: Offer) -> Judgement | None:

@@ -4,7 +4,8 @@
 (3) attempts are made, and each one's outcome is appended before the next. A worker that takes a partition over reads the standings, and
 goes on where the last one was.
 
-Delivery: at least once; an attempt whose outcome could not be appended is made again, under the same id. Not after the offer has expired.
+Delivery: at least once; an attempt whose outcome could not be appended is made again, under the same id. Not after the offer has expired,
+nor to whoever was erased or agrees no more (agreement.py).
 """
 
 import asyncio
@@ -18,12 +19,13 @@ from confluent_kafka import Message
 
 from tillstream.kernels.retrying import wait_s
 from tillstream.schemas.deadletter import encode_deadletter
-from tillstream.schemas.deliveries import Delivery, Parcel, decode_delivery, encode_delivery, new_delivery
+from tillstream.schemas.deliveries import Delivery, Parcel, State, decode_delivery, encode_delivery, new_delivery
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.offers import Triggered, decode_trigger
 from tillstream.sinks.delivery.target import Target
 from tillstream.sinks.delivery.webhook import Attempt, Poster
 from tillstream.sinks.writer import Record, Writer
+from tillstream.streams.agreement import Agreement
 from tillstream.streams.delivery_metrics import DeliveryMetrics
 from tillstream.streams.lanes import WAITING_MAX, Lane, Parked
 from tillstream.streams.recovery import read_topic
@@ -31,6 +33,9 @@ from tillstream.streams.topics import DEADLETTER, DELIVERIES, TRIGGERS
 
 KNOWN_MAX = 100_000
 """Decisions remembered, so that a trigger that was appended twice goes out once; those who repeat themselves do so within seconds."""
+
+HELD_S = 5.0
+"""While nobody can say whether members still agree; no attempt is counted."""
 
 GONE = "410: the endpoint is no more"
 
@@ -40,11 +45,14 @@ log = structlog.get_logger(__name__)
 class Deliver:
     """Delivers the triggers of some partitions; `failed` is why it can't go on, None while it can."""
 
-    def __init__(self, targets: Sequence[Target], writer: Writer, poster: Poster, metrics: DeliveryMetrics) -> None:
+    def __init__(
+        self, targets: Sequence[Target], writer: Writer, poster: Poster, metrics: DeliveryMetrics, agreement: Agreement
+    ) -> None:
         self.targets = {target.endpoint.id: target for target in targets}
         self.writer = writer
         self.poster = poster
         self.metrics = metrics
+        self.agreement = agreement
         self.lanes = {name: self._lane(target) for name, target in self.targets.items()}
         self.gone: set[str] = set()
         self.known: dict[str, None] = {}
@@ -146,16 +154,27 @@ class Deliver:
         name, delivery = target.endpoint.id, parked.delivery
         parcel = delivery.parcels[name]
         if parked.trigger.expires_at <= datetime.now(UTC):
-            parcel.state, parcel.next_at = "expired", None
-            self.metrics.deliveries.labels(name, "expired").inc()
-            await self.writer.append([self._record(parked.partition, delivery)])
-            return True, None
+            return await self._drop(parked, name, "expired")
+        standing = await self.agreement.of(parked.trigger)
+        if standing == "withdrawn":
+            return await self._drop(parked, name, "withdrawn")
+        if standing == "unknown":
+            log.warning("deliveries_held", endpoint=name, waits_for="Redis, and in it the members")
+            return True, time.time() + HELD_S
         if name in self.gone:
             await self._settle(parked.partition, delivery, name, parcel, parked.raw, GONE)
             return True, None
         outcome = await target.sender.send(self.poster, delivery.decision_id, parked.raw, int(time.time()))
         parcel.attempts += 1
         return outcome.result != "failed", await self._note(target, parked, parcel, outcome)
+
+    async def _drop(self, parked: Parked, name: str, state: State) -> tuple[bool, None]:
+        """Ends a delivery that is wanted no more; nothing of it is kept."""
+        parcel = parked.delivery.parcels[name]
+        parcel.state, parcel.next_at = state, None
+        self.metrics.deliveries.labels(name, state).inc()
+        await self.writer.append([self._record(parked.partition, parked.delivery)])
+        return True, None
 
     async def _note(self, target: Target, parked: Parked, parcel: Parcel, outcome: Attempt) -> float | None:
         """Appends what came of an attempt; when to come again."""

@@ -5,9 +5,10 @@ A batch goes through these steps, in this order:
 (1) decode; what is no member event becomes a dead letter;
 (2) note what the events say, by member and in the indexes (sinks/registry.py), and have the next tick look at the accounts concerned, which
     may be one group now, or no more (groups.py);
-(3) append: enrolments, segments and merges, to their accounts; to provisional accounts, that they are taken over; dead letters for what
-    contradicts an earlier event, and for merges that close a cycle; and of each member that an event was about one record with all that is
-    known of it, which takes the place of the events themselves once the broker compacts the topic (schemas/registrations.py);
+(3) append: enrolments, segments and merges, to their accounts; to provisional accounts, that they are taken over (takeovers.py); dead
+    letters for what contradicts an earlier event, and for merges that close a cycle; and of each member that an event was about one record
+    with all that is known of it, which takes the place of the events themselves once the broker compacts the topic
+    (schemas/registrations.py);
 (4) reply to the gateways that asked (replies.py); to enrolments and segments their account replies, which knows what it gave;
 (5) acknowledge.
 
@@ -15,20 +16,18 @@ Delivery: at least once; the idempotency key is the event's natural key.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
 from typing import NamedTuple
 
 import msgspec
 from confluent_kafka import Message
 
-from tillstream.kernels.facts import EPOCH, INSTANT_DIGITS, Fact, Noted, fact_in, fact_of, subject_of
+from tillstream.kernels.facts import Fact, Noted, fact_in, fact_of, subject_of
 from tillstream.kernels.identities import PROVISIONAL, Seal
 from tillstream.kernels.keys import key_of
 from tillstream.kernels.occasions import impersonal
 from tillstream.kernels.registry import circular_merge
 from tillstream.kernels.sealing import seal_event
 from tillstream.schemas.events import Malformed, MemberEvent, MergedEvent, MergeEvent, ProfileEvent, decode
-from tillstream.schemas.members import Merged
 from tillstream.schemas.receipts import Identity
 from tillstream.schemas.registrations import Known, decode_known, encode_known
 from tillstream.schemas.replies import Reply, refused
@@ -37,12 +36,10 @@ from tillstream.sinks.replies import Replies
 from tillstream.sinks.writer import Record, Writer
 from tillstream.streams.groups import Groups
 from tillstream.streams.identify import deadletter, with_account
+from tillstream.streams.takeovers import first_enrolments, takeover
 from tillstream.streams.topics import MEMBERS, TRANSACTIONS
 
 _encode = msgspec.json.encode
-
-TAKEN_OVER = "tillstream/enrol"
-"""The source of events by which provisional accounts are taken over."""
 
 
 class Said(NamedTuple):
@@ -120,17 +117,12 @@ class Enrol:
         ]
 
     async def takeovers(self, events: Sequence[tuple[Said, Message]]) -> list[Record]:
-        """What tells provisional accounts that hold something that the member who enrolled their identity first takes them over."""
+        """What tells provisional accounts that are known that the member who enrolled their identity first takes them over."""
         facts = {fact.key: message for item, message in events for fact in item.facts if fact.kind in {"enrolled", "identity_added"}}
         digests = {digest for item, _ in events for fact in item.facts if fact.key in facts for digest in fact.value["identities"]}
-        firsts = {PROVISIONAL + digest: there[0] for digest, there in (await self.directory.registry.facts("identities", digests)).items()}
-        holding = await self.groups.units(sorted(account for account, first in firsts.items() if first.key in facts))
-        records = []
-        for account in holding:
-            first = firsts[account]
-            raw = with_account(taken_over(account, first), account)
-            records.append(Record(TRANSACTIONS, account.encode(), raw, timestamp_ms=facts[first.key].timestamp()[1]))
-        return records
+        firsts = await first_enrolments(self.directory.registry, (PROVISIONAL + digest for digest in digests))
+        known = await self.groups.known(sorted(account for account, first in firsts.items() if first.key in facts))
+        return [takeover(account, firsts[account], facts[firsts[account].key].timestamp()[1]) for account in known]
 
     async def known(self, members: Iterable[str]) -> list[Record]:
         """All that is known of members, one record each."""
@@ -185,14 +177,6 @@ def merges(events: Iterable[tuple[Said, Message]], circular: Sequence[MergedEven
         if isinstance(event, MergeEvent) and event not in circular:
             raw = _encode(msgspec.structs.replace(event, replyto=None, recalled=""))
             yield Record(TRANSACTIONS, event.data.from_.encode(), with_account(raw, event.data.from_), timestamp_ms=message.timestamp()[1])
-
-
-def taken_over(account: str, first: Fact) -> bytes:
-    """A provisional account is the member's from the first enrolment of its identity on, as if it were merged."""
-    moment = EPOCH + timedelta(microseconds=int(first.order[:INSTANT_DIGITS]))
-    data = Merged(from_=account, into=first.value)
-    event = MergedEvent(specversion="1.0", id=f"{first.key}/{account}", source=TAKEN_OVER, time=moment, recalled="", data=data)
-    return _encode(event)
 
 
 def conflict(item: Said) -> Malformed:

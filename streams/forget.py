@@ -19,7 +19,7 @@ from tillstream.kernels.facts import Fact, fact_in
 from tillstream.kernels.registry import Registry
 from tillstream.schemas.registrations import Known, decode_known
 from tillstream.sinks.features import FeatureStore
-from tillstream.sinks.offers import OfferStore
+from tillstream.sinks.offer_view import OfferView
 from tillstream.sinks.registry import RegistryStore
 from tillstream.streams.groups import partition_of
 from tillstream.streams.persons import PROFILING
@@ -28,7 +28,7 @@ from tillstream.streams.persons import PROFILING
 class Forget:
     """Forgets members; `partitions` are those of `transactions`."""
 
-    def __init__(self, store: FeatureStore, registry: RegistryStore, partitions: int, offers: OfferStore | None = None) -> None:
+    def __init__(self, store: FeatureStore, registry: RegistryStore, partitions: int, offers: OfferView | None = None) -> None:
         self.store = store
         self.registry = registry
         self.offers = offers
@@ -41,10 +41,10 @@ class Forget:
         unwilling = [member for member, known in latest.items() if not agrees(map(fact_in, known.facts))]
         facts = await self.registry.facts("members", unwilling)  # (2)
         still = [member for member in unwilling if not agrees(facts.get(member, ()))]
-        await self.store.forget({member: partition_of(member, self.partitions) for member in still})
+        gone = {member for member in still if not any(fact.kind == "enrolled" for fact in facts.get(member, ()))}
+        await self.store.forget({member: partition_of(member, self.partitions) for member in still}, gone)
         if self.offers is not None:
-            for member in [member for member, known in latest.items() if is_erased(known)]:
-                await self.offers.forget(member)
+            await self.offers.forget([member for member, known in latest.items() if is_erased(known)])
 
 
 def is_erased(known: Known) -> bool:

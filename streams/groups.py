@@ -63,6 +63,13 @@ class Groups:
                 routed.event = registry.told(routed.event)  # type: ignore[arg-type]
         return batch
 
+    async def known(self, accounts: Iterable[str]) -> list[str]:
+        """Those of some accounts that hold something, or of which rules know something."""
+        places: dict[int, list[str]] = defaultdict(list)
+        for account in dict.fromkeys(accounts):
+            places[partition_of(account, self.partitions)].append(account)
+        return [account for partition, names in places.items() for account in await self.state.known_among(partition, names)]
+
     async def units(self, accounts: Iterable[str]) -> dict[str, Units]:
         """What accounts hold, each in its own partition."""
         places: dict[int, list[str]] = defaultdict(list)

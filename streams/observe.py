@@ -2,10 +2,11 @@
 
 A batch of one partition goes through these steps, in this order:
 
-(1) decode; what is no page view is counted in the log and left: anybody may write pages, and a dead letter for each would be kept for ever;
+(1) decode; what is no page view is counted and left: anybody may write pages, and a dead letter for each would be kept for ever;
 (2) read the states of its visitors, and the offset that they stand at, in one round trip; what is in them already is skipped;
-(3) fold the page views into the states, one by one (models/features/visits.py), each at its own time; into carts as well where an offer
-    asks (models/features/carts.py), and note when they will have been left for long enough (streams/abandon.py);
+(3) fold the page views into the states, one by one (models/features/visits.py), each at its own time; of a visitor who floods, what is
+    beyond `visitor_events_max` in a minute is counted and left: it costs no more than its decoding; into carts as well where an offer asks
+    (models/features/carts.py), and note when they will have been left for long enough (streams/abandon.py);
 (4) look up who the visitors are, by what they claim or the receipts of what they bought, and, of members who agree to it, their purchases;
     of those who do not, only the link is kept;
 (5) write the states in one function call, fenced on the offset of (2); first of all note whose they are, so that an erasure finds them;
@@ -14,13 +15,14 @@ A batch of one partition goes through these steps, in this order:
 Delivery: exactly once in effect; the idempotency key is the offset. A refused write means that another worker has the partition.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from time import time_ns
 from typing import NamedTuple
 
 import structlog
 from confluent_kafka import Message
+from msgspec import structs
 
 from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import of_click
@@ -28,7 +30,7 @@ from tillstream.models.features.carts import CHANGES, Cart, carted, decode_cart,
 from tillstream.models.features.declared import features
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, decode_purchases
-from tillstream.models.features.visits import Visits, decode_visits, encode_visits, seen, unobserved
+from tillstream.models.features.visits import Visits, arrived, decode_visits, encode_visits, is_flooding, seen, unobserved
 from tillstream.schemas.clickstream import ClickEvent, decode_click
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.program_offers import OfferGoods
@@ -40,6 +42,7 @@ from tillstream.streams.decide import Decide
 from tillstream.streams.groups import partition_of
 from tillstream.streams.offer_cases import Case
 from tillstream.streams.persons import Person, Persons, identity_of, places_of
+from tillstream.streams.stats import Stats
 
 UNLINKED_S = 2 * 86_400
 """Of a visitor that is nobody's nothing is left by then: twelve half-lives."""
@@ -70,15 +73,18 @@ class Seen(NamedTuple):
 
 
 class Observe:
-    """Observes batches of page views; `partitions` are those of `transactions`."""
+    """Observes batches of page views; `partitions` are those of `transactions`, `events_max` of one visitor count in a minute."""
 
     def __init__(
-        self, store: FeatureStore, directory: Directory, partitions: int, decide: Decide | None = None, abandon: Abandon | None = None
-    ) -> None:
+        self, store: FeatureStore, directory: Directory, partitions: int, events_max: int, stats: Stats, decide: Decide | None = None,
+        abandon: Abandon | None = None,
+    ) -> None:  # fmt: skip
         self.store = store
         self.directory = directory
         self.persons = Persons(directory.registry)
         self.partitions = partitions
+        self.events_max = events_max
+        self.stats = stats
         self.decide = decide
         self.abandon = abandon
 
@@ -88,13 +94,14 @@ class Observe:
         Raises:
             Fenced: another worker has written this partition's states meanwhile.
         """
-        arrived, last = decode_batch(messages), messages[-1].offset() or 0  # (1)
-        offset, found = await self.store.load(VISITS, partition, visitors_of(arrived))  # (2)
+        read, last = decode_batch(messages), messages[-1].offset() or 0  # (1)
+        offset, found = await self.store.load(VISITS, partition, visitors_of(read))  # (2)
         if last <= offset:
             return
-        new = [one for one in arrived if one.offset > offset]
-        carts = await self.carted(partition, new)  # (3)
-        folded = fold(new, found)
+        new = [one for one in read if one.offset > offset]
+        folded = fold(new, found, self.events_max)  # (3)
+        self.stats.count_clicks(observed=len(folded), flooding=len(new) - len(folded), malformed=len(messages) - len(read))
+        carts = await self.carted(partition, [one.arrived for one in folded])
         known = await self.known(folded)  # (4)
         if self.decide is not None:
             # Before the states are written: what is judged again after a crash is judged by the same.
@@ -127,8 +134,10 @@ class Observe:
         places = {account: partition_of(account, self.partitions) for account in sorted(places_of(persons))}
         found = await self.store.read(PURCHASES, places)
         purchases = {account: decode_purchases(state) for account, state in found.items()}
+        nobodies = [one.visits.link.identity for one, person in zip(folded, persons, strict=True) if person is None and one.visits.link]
+        erased = await self.persons.erased(identity for identity in nobodies if identity is not None)
         return [
-            one if person is None else with_person(one, person, purchases.get(person.account_id))
+            without_link(one, erased) if person is None else with_person(one, person, purchases.get(person.account_id))
             for one, person in zip(folded, persons, strict=True)
         ]
 
@@ -136,7 +145,7 @@ class Observe:
         """Writes the states behind the last page view of each visitor, and their carts."""
         latest = {one.arrived.click.data.visitor_id: one for one in known}
         traces = [
-            Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms)
+            Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms, one.person.profiled)
             for visitor, one in latest.items()
             if one.person is not None
         ]
@@ -148,9 +157,14 @@ class Observe:
         states = {
             visitor: Kept(encode_visits(one.visits), UNLINKED_S if one.person is None else VISITORS_S) for visitor, one in latest.items()
         }
-        await self.store.note_visitors(traces)
-        kept = {visitor: Kept(encode_cart(cart), CARTS_S) for visitor, cart in carts.items()}
-        await self.store.apply(VISITS, partition, before, after, states, kept)
+        forgotten = await self.store.note_visitors(traces)
+        kept = {visitor: state for visitor, state in states.items() if VISITS.key(partition, visitor) not in forgotten}
+        kept_carts = {
+            visitor: Kept(encode_cart(cart), CARTS_S)
+            for visitor, cart in carts.items()
+            if CARTS.key(partition, visitor) not in forgotten
+        }
+        await self.store.apply(VISITS, partition, before, after, kept, kept_carts)
 
 
 def case_of(one: Seen) -> Case | None:
@@ -167,7 +181,7 @@ def case_of(one: Seen) -> Case | None:
 
 def decode_batch(messages: Sequence[Message]) -> list[Arrived]:
     """What decoded, in order; the rest is one line in the log, however much it is."""
-    arrived: list[Arrived] = []
+    read: list[Arrived] = []
     malformed: list[tuple[int, Malformed]] = []
     for message in messages:
         offset, arrived_ms = message.offset() or 0, message.timestamp()[1]
@@ -176,25 +190,28 @@ def decode_batch(messages: Sequence[Message]) -> list[Arrived]:
         except Malformed as problem:
             malformed.append((offset, problem))
         else:
-            arrived.append(Arrived(click, min(instant_ms(click.time), arrived_ms), arrived_ms, offset))
+            read.append(Arrived(click, min(instant_ms(click.time), arrived_ms), arrived_ms, offset))
     if malformed:
         first = {"offset": malformed[0][0], "error": str(malformed[0][1])[:200]}
         _log.warning("clicks_malformed", partition=messages[0].partition(), count=len(malformed), first=first)
-    return arrived
+    return read
 
 
-def visitors_of(arrived: Iterable[Arrived]) -> list[str]:
+def visitors_of(events: Iterable[Arrived]) -> list[str]:
     """Whose states a batch needs."""
-    return list(dict.fromkeys(one.click.data.visitor_id for one in arrived))
+    return list(dict.fromkeys(one.click.data.visitor_id for one in events))
 
 
-def fold(arrived: Iterable[Arrived], found: dict[str, bytes]) -> list[Seen]:
-    """The page views, each with the state behind it."""
+def fold(events: Iterable[Arrived], found: dict[str, bytes], events_max: int) -> list[Seen]:
+    """The page views, each with the state behind it; of a visitor `events_max` in a minute, the others are left out."""
     states: dict[str, Visits] = {visitor: decode_visits(state) for visitor, state in found.items()}
     folded = []
-    for one in arrived:
+    for one in events:
         visitor = one.click.data.visitor_id
-        states[visitor] = seen(states.get(visitor), one.click, one.at_ms)
+        before = states.get(visitor)
+        if is_flooding(before, one.arrived_ms, events_max):
+            continue
+        states[visitor] = arrived(before, seen(before, one.click, one.at_ms), one.arrived_ms)
         folded.append(Seen(one, states[visitor]))
     return folded
 
@@ -208,6 +225,14 @@ def identity_in(visits: Visits, accounts: dict[str, str]) -> Identity | None:
         return link.identity
     account = accounts.get(link.sale_key or "")
     return None if account is None else identity_of(account)
+
+
+def without_link(one: Seen, erased: Set[str]) -> Seen:
+    """A page view of nobody; of a member who was erased nothing is kept, the name least of all."""
+    link = one.visits.link
+    if link is None or link.identity is None or link.identity.value not in erased:
+        return one
+    return one._replace(visits=structs.replace(unobserved(one.visits), link=None))
 
 
 def with_person(one: Seen, person: Person, purchases: Purchases | None) -> Seen:

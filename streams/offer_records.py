@@ -73,20 +73,21 @@ def bought_records(timetable: Timetable, one: Ready) -> Iterator[tuple[Bought, R
             data = BoughtOutcome(
                 decision_id=made.decision_id,
                 receipt_id=happened.receipt_id,
+                offer_id=made.offer_id,
                 amount=sum(article.amount for article in goods),
                 line_no=[article.line_no for article in goods],
                 line_amount=[article.amount for article in goods],
             )
             name = f"{made.decision_id}/bought/{case_key(one.case)}"
             event = BoughtEvent(specversion="1.0", id=name, source=OFFERS_SOURCE, time=happened.at, data=data)
-            yield bought_of(made.offer_id, event), Record(OUTCOMES, made.decision_id.encode(), _encode(event))
+            yield bought_of(event), Record(OUTCOMES, made.decision_id.encode(), _encode(event))
 
 
-def bought_of(offer_id: str, event: BoughtEvent) -> Bought:
+def bought_of(event: BoughtEvent) -> Bought:
     """What may come back of it."""
     data = event.data
     lines = dict(zip(data.line_no, data.line_amount, strict=True))
-    return Bought(event.id.rpartition("/")[2], data.decision_id, offer_id, lines)
+    return Bought(event.id.rpartition("/")[2], data.decision_id, data.offer_id or "", lines)
 
 
 def triggered_of(timetable: Timetable, one: Ready, offer: Offer, made: Made, why: str) -> Triggered:
@@ -106,6 +107,7 @@ def triggered_of(timetable: Timetable, one: Ready, offer: Offer, made: Made, why
         category=offer.goods.category or [],
         visitor_id=one.case.happened.visitor_id,
         session_id=one.case.happened.session_id,
+        purposes=[*purposes(offer)],
     )
 
 

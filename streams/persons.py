@@ -43,6 +43,13 @@ class Persons:
         return [person_of(*found[identity, at], consents) if identity is not None else None for identity, at in named]
 
 
+    async def erased(self, identities: Iterable[Identity]) -> set[str]:
+        """The ids of members that were erased, among identities that are nobody's; no round trip where none is a member's id."""
+        names = {identity.value for identity in identities if identity.scheme == "member"}
+        facts = await self.registry.facts("members", sorted(names)) if names else {}
+        return {member for member, known in facts.items() if any(fact.kind == "erased" for fact in known)}
+
+
 def member_of(registry: Registry, identity: Identity, at: datetime) -> tuple[str | None, str]:
     """The member behind an identity, after merges, and its account."""
     until = limit(at)

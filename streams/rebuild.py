@@ -16,12 +16,12 @@ from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, decode
 from tillstream.schemas.ledger import Posting, decode_record
 from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.directory import MEMBERS_KEY, Claiming, Directory, Parking
+from tillstream.sinks.offers import FILLED
 from tillstream.sinks.redis import Redis
 from tillstream.sinks.registry import KEYS
 from tillstream.sinks.state import StateStore, tag
 from tillstream.streams.enrol import said_in
 from tillstream.streams.identify import CLAIMED
-from tillstream.streams.offers_restore import RESTORED
 from tillstream.streams.recovery import Recovery, read_topic
 from tillstream.streams.topics import LEDGER, MEMBERS, PARKED, TRANSACTIONS
 
@@ -69,7 +69,7 @@ async def restore_budgets(budgets: BudgetStore, kafka: Mapping[str, Any], partit
 async def empty(client: Redis, partitions: int) -> None:
     """Deletes our keys and no others; with the budgets of offers goes the mark by which a worker takes them for whole."""
     identities = [MEMBERS_KEY, *(key.replace("7", "*") for key in KEYS)]
-    ours = [*identities, "{r*}:claims", "{r*}:parked*", "{r*}:horizon", "{b}:*", RESTORED, "{vouchers}:*"]
+    ours = [*identities, "{r*}:claims", "{r*}:parked*", "{r*}:horizon", "{b}:*", FILLED, "{vouchers}:*"]
     for pattern in [*(f"{tag(partition)}:*" for partition in range(partitions)), *ours]:
         async for key in client.scan_iter(match=pattern, count=DELETE_MAX):
             await client.unlink(key)

@@ -99,10 +99,14 @@ class Regard:
             for one in regarded
             if one.person is not None and one.purchases is not None and one.arrived.account_id != one.person.member_id
         }
-        await self.store.note_accounts(
+        forgotten = await self.store.note_accounts(
             Trace(member, PURCHASES.key(partition, account), at_ms) for (member, account), at_ms in traces.items()
         )
-        states = {account: Kept(encode_purchases(state), ACCOUNTS_S) for account, state in latest.items()}
+        states = {
+            account: Kept(encode_purchases(state), ACCOUNTS_S)
+            for account, state in latest.items()
+            if PURCHASES.key(partition, account) not in forgotten
+        }
         await self.store.apply(PURCHASES, partition, before, after, states)
 
 

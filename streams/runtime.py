@@ -53,6 +53,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     redis_ca: str = ""
     clickhouse_ca: str = ""
     kafka_security: dict[str, str] = {}
+    visitor_events_max: int = 120
     deliver_private: bool = False
     deliver_metrics: str = ""
     offers_metrics: str = ""

@@ -6,29 +6,42 @@ from confluent_kafka import Message
 
 from tillstream.sinks.delivery.target import Target
 from tillstream.sinks.delivery.webhook import Poster
+from tillstream.sinks.directory import Directory
+from tillstream.sinks.redis import connect
 from tillstream.sinks.writer import Writer
+from tillstream.streams.agreement import Agreement
 from tillstream.streams.deliver import Deliver
 from tillstream.streams.delivery_metrics import DeliveryMetrics
 from tillstream.streams.runtime import WorkerSettings
 
+REDIS_S_MAX = 2.0
+"""An attempt waits no longer for Redis; the delivery is held, and others have their turn."""
+
 
 class DeliverRuntime:
-    """What the agent that delivers triggers works with: Kafka and the endpoints, nothing else."""
+    """What the agent that delivers triggers works with: Kafka, the endpoints, and in Redis who still agrees.
+
+    Raises:
+        OSError: figures cannot be served on `deliver_metrics`.
+    """
 
     def __init__(self, settings: WorkerSettings, targets: Sequence[Target]) -> None:
         self.settings = settings
         self.targets = targets
         self.kafka = {"bootstrap.servers": settings.kafka, **settings.kafka_security}
+        self.metrics = DeliveryMetrics()
+        if settings.deliver_metrics:
+            self.metrics.serve(settings.deliver_metrics)
         self.deliver: Deliver | None = None
 
     async def recover(self, partitions: list[int]) -> dict[int, int]:
         """Takes up what waits in these partitions; the offsets of the triggers to go on from, where they are known."""
         if self.deliver is None:
-            metrics, writer = DeliveryMetrics(), Writer(self.kafka)
-            if self.settings.deliver_metrics:
-                metrics.serve(self.settings.deliver_metrics)
+            writer = Writer(self.kafka)
             await writer.start()
-            self.deliver = Deliver(self.targets, writer, Poster(self.settings.deliver_private), metrics)
+            self.redis = connect(self.settings.redis, REDIS_S_MAX, self.settings.redis_ca)
+            agreement = Agreement(Directory(self.redis))
+            self.deliver = Deliver(self.targets, writer, Poster(self.settings.deliver_private), self.metrics, agreement)
             self.deliver.start()
         await self.deliver.let_go()
         found = {partition: await self.deliver.recover(self.kafka, partition) for partition in partitions}
@@ -55,3 +68,4 @@ class DeliverRuntime:
             await self.deliver.stop()
             await self.deliver.poster.close()
             await self.deliver.writer.stop()
+            await self.redis.aclose()

@@ -10,6 +10,7 @@ from tillstream.models.checkpoints import Signer
 from tillstream.sinks.carts import CartStore
 from tillstream.sinks.checkpoints import CheckpointStore
 from tillstream.sinks.features import FeatureStore
+from tillstream.sinks.offer_view import OfferView
 from tillstream.sinks.offers import OfferStore
 from tillstream.streams.abandon import Abandon
 from tillstream.streams.decide import Decide
@@ -48,16 +49,17 @@ class OffersRuntime(Runtime):
         await self.directory_filled()
         self.store = FeatureStore(self.redis)
         posters = await self.programs.start()
-        offers, registry, partitions = OfferStore(self.redis), self.directory.registry, self.settings.partitions
-        await restore_offers(offers, self.kafka, posters.timetable, datetime.now(UTC))
+        view, registry, partitions = OfferView(self.redis), self.directory.registry, self.settings.partitions
+        offers = OfferStore(self.redis, await restore_offers(view, registry, self.kafka, posters.timetable, datetime.now(UTC)))
         self.champions = Champions(CheckpointStore(self.redis), Signer(self.settings.identity_key.encode()))
         await self.champions.refresh()
         decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, self.champions, partitions)
         carts = CartStore(self.redis)
         self.abandon = Abandon(self.store, carts, Persons(registry), partitions, decide)
-        self.observe = Observe(self.store, self.directory, partitions, decide, self.abandon)
+        events_max = self.settings.visitor_events_max
+        self.observe = Observe(self.store, self.directory, partitions, events_max, self.stats, decide, self.abandon)
         self.regard = Regard(self.store, registry, decide, carts)
-        self.forget = Forget(self.store, registry, partitions, offers)
+        self.forget = Forget(self.store, registry, partitions, view)
 
     async def follow_programs(self) -> None:
         """Takes programs that were published meanwhile."""

@@ -33,6 +33,7 @@ class WorkerStats(Struct):
     """Counters since the start: outcomes by status, ledger records, and latencies in buckets (bucket -> receipts).
 
     `offers`: by offer id, how many decisions were made, by group, and how many were not, by the first reason against them.
+    `clicks`: page views that were observed, left since their visitor floods (`flooding`), or are none (`malformed`).
     An event that had to wait for its sale counts as `waiting` when it comes and as `taken_up` when the sale has come.
     """
 
@@ -40,6 +41,7 @@ class WorkerStats(Struct):
     records: int = 0
     latency_buckets: dict[int, int] = {}
     offers: dict[str, dict[str, int]] = {}
+    clicks: dict[str, int] = {}
 
 
 class Stats:
@@ -50,15 +52,20 @@ class Stats:
         self.records = 0
         self.buckets: Counter[int] = Counter()
         self.offers: dict[str, Counter[str]] = defaultdict(Counter)
+        self.clicks: Counter[str] = Counter()
 
     def count_offer(self, offer_id: str, what: str) -> None:
         """Adds one decision on an offer, or one that was not made."""
         self.offers[offer_id][what] += 1
 
+    def count_clicks(self, **counts: int) -> None:
+        """Adds what became of the page views of one batch."""
+        self.clicks.update(counts)
+
     def figures(self) -> WorkerStats:
         """All of it."""
         offers = {name: dict(counts) for name, counts in self.offers.items()}
-        return WorkerStats(dict(self.outcomes), self.records, dict(self.buckets), offers)
+        return WorkerStats(dict(self.outcomes), self.records, dict(self.buckets), offers, dict(self.clicks))
 
     def count(self, outcomes: Sequence[Outcome]) -> None:
         """Adds what became of one batch."""
@@ -110,6 +117,7 @@ def merged(workers: Iterable[WorkerStats]) -> WorkerStats:
         total.outcomes.update(worker.outcomes)
         total.records += worker.records
         total.buckets.update(worker.latency_buckets)
+        total.clicks.update(worker.clicks)
         for name, counts in worker.offers.items():
             total.offers[name].update(counts)
     return total.figures()

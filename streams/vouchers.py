@@ -17,11 +17,12 @@ Delivery: exactly once in effect; the idempotency key is the offset.
 
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
-from tillstream.kernels.vouchers import Status, batch_name
+from tillstream.kernels.vouchers import Status, batch_name, is_swept
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.replies import Reply, refused
 from tillstream.schemas.vouchers import IssuedEvent, RevokedEvent, VoucherEvent, decode_voucher
@@ -54,6 +55,14 @@ class VoucherView:
         self.store = store
         self.kafka = kafka
         self.replies = replies
+        self.swept: set[str] = set()
+
+    async def sweep(self, now: datetime) -> None:
+        """Deletes from Redis the codes of batches that are over for long, once in the life of this worker."""
+        batches = {name: batch for name, batch in (await self.store.batches()).items() if is_swept(batch, now) and name not in self.swept}
+        if batches:
+            log.info("vouchers_swept batches=%d codes=%d", len(batches), await self.store.sweep(batches, now))
+            self.swept |= batches.keys()
 
     async def recover(self) -> int:
         """On assignment: fills Redis where it has not all; gives the offset to go on from."""

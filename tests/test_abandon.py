@@ -16,6 +16,7 @@ from tillstream.kernels.instants import instant_ms
 from tillstream.sinks.carts import CartStore, due_key
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.features import CARTS, VISITS, FeatureStore
+from tillstream.sinks.offer_view import OfferView
 from tillstream.streams.abandon import SETTLE_MS, Abandon
 from tillstream.streams.observe import Observe
 from tillstream.streams.persons import Persons
@@ -32,8 +33,7 @@ class Shop:
 
     def __init__(self, room: Room) -> None:
         self.room = room
-        client = room.store.client
-        self.store, self.carts = FeatureStore(client), CartStore(client)
+        self.carts = CartStore(room.store.client)
         self.began_ms = instant_ms(AT)
         self.restart()
         self.consumer = Consumer({**room.kafka, "group.id": "shop", "enable.auto.commit": False})
@@ -42,9 +42,10 @@ class Shop:
 
     def restart(self) -> None:
         """A new worker, that knows what Redis does."""
-        persons = Persons(self.room.registry)
+        self.store, persons = FeatureStore(self.room.store.client), Persons(self.room.registry)
         self.abandon = Abandon(self.store, self.carts, persons, PARTITIONS, self.room.decider)
-        self.observe = Observe(self.store, Directory(self.store.client), PARTITIONS, self.room.decider, self.abandon)
+        directory, stats = Directory(self.store.client), self.room.stats
+        self.observe = Observe(self.store, directory, PARTITIONS, 120, stats, self.room.decider, self.abandon)
 
     async def browse(
         self, kind: str, name: str, minute: float, *items: dict[str, Any], member: str | None = "m1", visitor: str = "v1"
@@ -175,7 +176,7 @@ def test_cart_of_an_erased_member_is_gone(servers: Servers) -> None:
         await shop.browse("add_to_cart", "e-1", 0, item("milk"))
         await shop.carts.note_receipts([("m1", 5)])
         await shop.store.forget({"m1": 0})
-        await room.store.forget("m1")
+        await OfferView(room.store.client).forget(["m1"])
         await shop.look(30)
         assert own(room) == []
         assert await shop.carts.latest_receipts(["m1"]) == {}

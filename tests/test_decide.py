@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ from tillstream.kernels.timetable import Timetable
 from tillstream.models.bandit import probabilities
 from tillstream.schemas.offers import (
     BoughtEvent,
+    Cause,
     Choice,
     Decided,
     DecidedEvent,
@@ -32,13 +33,14 @@ from tillstream.schemas.offers import (
     decode_trigger,
 )
 from tillstream.schemas.program_file import parse_program
-from tillstream.sinks.offers import BUDGETS, OfferStore
-from tillstream.sinks.redis import connect, load_library
+from tillstream.sinks.offer_view import OfferView
+from tillstream.sinks.offers import BUDGETS, FILLED, OfferStore
+from tillstream.sinks.redis import RedisEmptied, connect, load_library
 from tillstream.sinks.registry import RegistryStore
-from tillstream.sinks.writer import Writer
+from tillstream.sinks.writer import Record, Writer
 from tillstream.streams.decide import Decide, Scorer
 from tillstream.streams.offer_cases import Case
-from tillstream.streams.offers_restore import restore_offers
+from tillstream.streams.offers_restore import Triggered, restore_offers
 from tillstream.streams.rebuild import empty
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import OUTCOMES, TRIGGERS, ensure_topics
@@ -86,8 +88,16 @@ class Room:
     async def decide(self, *cases: Case, late: timedelta = timedelta()) -> None:
         await self.decider.decide(cases, instant_ms(max(case.happened.at for case in cases) + late))
 
+    async def restore(self, now: datetime = AT) -> None:
+        """As a worker that starts does."""
+        self.store.token = await restore_offers(OfferView(self.store.client), self.registry, self.kafka, self.timetable, now)
+
     def outcomes(self) -> list[OutcomeEvent]:
         return [decode_outcome(raw) for raw in read(self.kafka, OUTCOMES, self.began[OUTCOMES])]
+
+    def decided(self, offer_id: str) -> list[DecidedEvent]:
+        """Decisions on an offer that only one test has: the topic's end is told a batch too early."""
+        return [event for event in self.outcomes() if isinstance(event, DecidedEvent) and event.data.offer_id == offer_id]
 
     def triggers(self) -> list[TriggeredEvent]:
         return [decode_trigger(raw) for raw in read(self.kafka, TRIGGERS, self.began[TRIGGERS])]
@@ -264,20 +274,124 @@ def test_emptied_redis_is_restored_from_outcomes_and_caps_and_budgets_hold(serve
         before = (await room.store.look([], [], ["a", "b"])).made
         members = [key async for key in room.store.client.scan_iter(match="*:made:*")]
         await room.store.client.delete(BUDGETS, *members)
-        await restore_offers(room.store, room.kafka, room.timetable, AT)
+        await room.restore()
         assert (await room.store.look([], [], ["a", "b"])).made == before
         # Offers of other tests have this id as well; a budget that took more than it did is never overspent.
-        assert (await room.store.spent())["cheese"] >= 2
-        before_rebuild = await room.store.spent()
-        await empty(room.store.client, PARTITIONS)
-        await restore_offers(room.store, room.kafka, room.timetable, AT)
-        assert await room.store.spent() == before_rebuild, "a rebuild empties the budgets, and the mark that says they are there"
-        await room.enrol("a")
+        assert (await OfferView(room.store.client).spent())["cheese"] >= 2
         room.stats.offers.clear()
         await room.decide(click("r-2", "a", at=AT + timedelta(hours=1)))
         assert room.stats.offers["cheese"] == {"cap_member": 1}
 
     within(servers, text, work)
+
+
+class Dying(Writer):
+    """A worker that dies after its decisions were taken, before they are appended."""
+
+    async def append(self, records: Sequence[Record]) -> None:
+        """Raises, as often as it is asked."""
+        raise ConnectionError
+
+
+def test_batch_judged_again_after_a_crash_tells_all_that_it_had_taken(servers: Servers) -> None:
+    text = program(offer("cap = { per_member = { max = 2, days = 1 } }\nvalid_for = { minutes = 1 }\nbudget = 9", "brief"))
+
+    async def work(room: Room) -> None:
+        await room.enrol("m1")
+        batch = [click("e-1"), click("e-2", at=AT + timedelta(minutes=1)), click("e-3", at=AT + timedelta(minutes=2))]
+        alive, room.decider.writer = room.decider.writer, Dying(room.kafka)
+        with pytest.raises(ConnectionError):
+            await room.decide(*batch)
+        room.decider.writer = alive
+        await room.decide(*batch)
+        assert [event.data.cause.event_id for event in room.decided("brief")] == ["e-1", "e-2"]
+        assert await OfferView(room.store.client).spent() == {"brief": 2}
+
+    within(servers, text, work)
+
+
+def test_event_judged_again_in_a_restored_redis_takes_no_budget_twice(servers: Servers) -> None:
+    text = program(offer("budget = 5", "once-more"))
+
+    async def work(room: Room) -> None:
+        now = datetime.now(UTC)
+        await room.enrol("m1")
+        await room.decide(click("e-1", at=now))
+        for pattern in ("{b}:*", "*:made:*"):
+            for key in [key async for key in room.store.client.scan_iter(match=pattern)]:
+                await room.store.client.delete(key)
+        await room.restore(now)
+        await room.decide(click("e-1", at=now))
+        first, again = room.decided("once-more")
+        assert first == again
+        assert (await OfferView(room.store.client).spent())["once-more"] == 1
+
+    within(servers, text, work)
+
+
+def test_redis_that_came_back_from_an_older_dump_is_filled_with_what_was_decided_since(servers: Servers) -> None:
+    text = program(offer("budget = 5\nvalid_for = { minutes = 1 }", "older"))
+
+    async def work(room: Room) -> None:
+        client, now = room.store.client, datetime.now(UTC)
+        await room.enrol("m9")
+        await room.restore(now)
+        await room.decide(click("o-1", "m9", at=now))
+        held = {key: await client.dump(key) async for key in client.scan_iter()}
+        await room.decide(click("o-2", "m9", at=now + timedelta(minutes=1)), click("o-3", "m9", at=now + timedelta(minutes=2)))
+        whole = (await room.store.look([], [], ["m9"])).made
+        for key in [key async for key in client.scan_iter()]:
+            await client.delete(key)
+        for key, dump in held.items():
+            await client.restore(key, 3_600_000, dump)
+        await room.restore(now)
+        assert len(whole["m9"]) == 3
+        assert (await room.store.look([], [], ["m9"])).made == whole
+        assert (await OfferView(client).spent())["older"] == 3
+
+    within(servers, text, work)
+
+
+def test_decisions_that_were_taken_while_redis_was_emptied_are_told_to_nobody(servers: Servers) -> None:
+    async def work(room: Room) -> None:
+        await room.enrol("m1")
+        await room.restore()
+        await room.store.client.delete(FILLED)
+        with pytest.raises(RedisEmptied):
+            await room.decide(click("e-1"))
+        assert room.decided("nobody") == []
+
+    within(servers, program(offer("", "nobody")), work)
+
+
+def test_repeats_of_decisions_count_once_and_what_is_remembered_is_bounded() -> None:
+    def decided(number: int) -> DecidedEvent:
+        data = Decided(
+            decision_id=f"d-{number}", offer_id="o", program_id="p", program_version="v", member_id="m", account_id="m", channel="c",
+            group="treated", cause=Cause(source="s", event_id="e", type="t", why=""), answer_by=AT,
+        )  # fmt: skip
+        return DecidedEvent(specversion="1.0", id=f"d-{number}/decided", source="s", time=AT, data=data)
+
+    triggered = Triggered(Timetable([parse_program(program())]))
+    for number in range(1_000):
+        triggered.add(decided(number), number * 60_000)
+        triggered.add(decided(max(0, number - 60)), number * 60_000)  # Judged again an hour later.
+    assert triggered.counts == {"o": 1_000}
+    assert len(triggered.lately) < 200
+def test_rebuild_empties_the_budgets_of_offers_and_the_next_worker_restores_them(servers: Servers) -> None:
+    async def work(room: Room) -> None:
+        await room.enrol("a")
+        await room.restore()
+        await room.decide(click("rebuilt-1", "a"))
+        view = OfferView(room.store.client)
+        before = await view.spent()
+        await empty(room.store.client, PARTITIONS)
+        assert await view.spent() == {}
+        await room.enrol("a")
+        await room.restore()
+        assert (await view.spent())["rebuilt"] == before["rebuilt"] == 1
+
+    within(servers, program(offer("budget = 3", "rebuilt")), work)
 
 
 class ByOffer:

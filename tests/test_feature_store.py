@@ -8,6 +8,7 @@ import pytest
 from tests.redis_servers import RedisServer, redis_server  # noqa: F401
 from tests.test_state import client_of
 from tillstream.sinks.features import MARK_S, PURCHASES, VISITORS_MAX, VISITS, FeatureStore, Kept, Trace
+from tillstream.sinks.redis import RedisEmptied
 from tillstream.sinks.state import Fenced
 
 ODD = ("v-1", "{o2}", "a:b", "żółw 日本", "x" * 256)
@@ -51,6 +52,22 @@ def test_store_batch_from_another_offset_is_refused_and_changes_nothing(server: 
     with_store(server, scenario)
 
 
+def test_store_that_finds_redis_behind_what_it_saw_goes_no_further(server: RedisServer) -> None:
+    async def scenario(store: FeatureStore) -> None:
+        await store.apply(VISITS, 3, -1, 17, {})
+        for behind in ("16", None):
+            await store.client.delete(VISITS.meta(3))
+            if behind is not None:
+                await store.client.hset(VISITS.meta(3), "offset", behind)
+            with pytest.raises(RedisEmptied, match="stood at 17"):
+                await store.load(VISITS, 3, ["v-1"])
+            with pytest.raises(RedisEmptied):
+                await store.standing(VISITS, 3)
+        assert await FeatureStore(store.client).standing(VISITS, 3) == -1
+
+    with_store(server, scenario)
+
+
 def test_store_batch_without_states_moves_the_offset(server: RedisServer) -> None:
     async def scenario(store: FeatureStore) -> None:
         await store.apply(PURCHASES, 0, -1, 5, {})
@@ -90,9 +107,13 @@ def test_store_forgotten_member_has_no_state_and_a_batch_under_way_brings_none_b
 
 def test_store_visitors_that_claim_one_member_are_noted_up_to_a_bound(server: RedisServer) -> None:
     async def scenario(store: FeatureStore) -> None:
-        await store.note_visitors(Trace("m1", VISITS.key(0, f"v-{n}"), n) for n in range(VISITORS_MAX + 50))
-        await store.apply(VISITS, 0, -1, 1, {"v-0": Kept(b"old", 500), f"v-{VISITORS_MAX + 49}": Kept(b"new", 500)})
+        await store.note_visitors([Trace("m1", VISITS.key(0, "v-0"), 0)])
+        await store.apply(VISITS, 0, -1, 1, {"v-0": Kept(b"old", 500)})
+        beyond = await store.note_visitors(Trace("m1", VISITS.key(0, f"v-{n}"), n) for n in range(1, VISITORS_MAX + 50))
+        assert beyond == {VISITS.key(0, f"v-{n}") for n in range(50)}
+        await store.apply(VISITS, 0, 1, 2, {f"v-{VISITORS_MAX + 49}": Kept(b"new", 500)})
+        assert (await store.load(VISITS, 0, ["v-0", f"v-{VISITORS_MAX + 49}"])).found == {f"v-{VISITORS_MAX + 49}": b"new"}
         await store.forget({"m1": 0})
-        assert (await store.load(VISITS, 0, ["v-0", f"v-{VISITORS_MAX + 49}"])).found == {"v-0": b"old"}
+        assert (await store.load(VISITS, 0, [f"v-{VISITORS_MAX + 49}"])).found == {}
 
     with_store(server, scenario)

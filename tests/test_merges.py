@@ -9,6 +9,7 @@ import os
 import tomllib
 from datetime import timedelta
 from decimal import Decimal
+from itertools import pairwise
 from random import Random
 from typing import Any
 
@@ -39,14 +40,12 @@ def without_exchanges(program: Program) -> Program:
     return program | {"rules": [rule for rule in program["rules"] if rule.get("on") != "balance"]}
 
 
-def merges(random: Random, roots: list[str] = MEMBERS) -> list[Event]:
-    """A handful of merges and unmerges, at half seconds of their own; into `roots`."""
+def merges(random: Random) -> list[Event]:
+    """A handful of merges and unmerges, at half seconds of their own."""
     found = []
     for number in range(random.randint(1, 6)):
         at = FIRST + timedelta(seconds=random.randrange(DAYS * 86_400) + 0.5)
         kind, (alias, root) = random.choice(["merged", "merged", "merged", "unmerged"]), random.sample(MEMBERS, 2)
-        if root not in roots:
-            alias, root = random.choice([name for name in MEMBERS if name not in roots]), random.choice(roots)
         found.append(envelope(f"member.{kind}", f"mg{number}", "crm", {"from": alias, "into": root}) | {"time": at.isoformat()})
     return found
 
@@ -106,7 +105,7 @@ award = { fixed = 1000000 }
 
 @pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + HISTORIES))
 def test_segments_of_merged_members_are_those_that_the_oracle_sees(seed: int) -> None:
-    """Enrolments, segments, sales and merges, in any order of arrival; members are not merged into one that is merged."""
+    """Enrolments, segments, sales and merges, in chains as well, in any order of arrival."""
     random = Random(seed)
     parsed = tomllib.loads(SEGMENT_RULES, parse_float=Decimal)
     maker = HistoryMaker(random, tenders=False)
@@ -114,10 +113,45 @@ def test_segments_of_merged_members_are_those_that_the_oracle_sees(seed: int) ->
         act = random.choices([maker.sell, maker.segment, maker.enrol], [20, 20, 3])[0]
         act(number, FIRST + timedelta(seconds=random.randrange(DAYS * 86_400)))
     history = [whose(event) for event in maker.events]
-    history += merges(random, roots=MEMBERS[:1])
+    history += merges(random)
     wanted = outcome([parsed], history)
     random.shuffle(history)
     assert arrived([SEGMENT_RULES], history).result()["accounts"] == wanted.accounts
+
+
+CHAIN_RULES = SEGMENT_RULES.replace("[units.points]", """[units.points]
+[tiers]
+window = { months = 2, count = "spend" }
+levels = [{ id = "green", from = 0 }, { id = "silver", from = 15000 }, { id = "gold", from = 60000 }]""") + """
+[[rules]]
+id = "gold"
+member = { tier = ["gold"] }
+award = { fixed = 10000000 }
+[[rules]]
+id = "silver"
+member = { tier = ["silver"] }
+award = { fixed = 1000000000 }
+"""
+
+
+@pytest.mark.parametrize("seed", range(FIRST_SEED, FIRST_SEED + HISTORIES))
+def test_chain_of_merges_in_any_order_is_one_member(seed: int) -> None:
+    """m3 into m2 into m1 into m0, whichever happened first and whichever is known first: tier, segments and profile come up to m0."""
+    random = Random(seed)
+    parsed = tomllib.loads(CHAIN_RULES, parse_float=Decimal)
+    maker = HistoryMaker(random, tenders=False)
+    for number in range(60):
+        act = random.choices([maker.sell, maker.segment, maker.enrol], [20, 8, 2])[0]
+        act(number, FIRST + timedelta(seconds=random.randrange(DAYS * 86_400)))
+    history = [whose(event) for event in maker.events]
+    for number, (alias, root) in enumerate(pairwise(reversed(MEMBERS))):
+        at = FIRST + timedelta(seconds=random.randrange(DAYS * 86_400) + 0.5)
+        history.append(envelope("member.merged", f"ch{number}", "crm", {"from": alias, "into": root}) | {"time": at.isoformat()})
+    wanted = outcome([parsed], history)
+    random.shuffle(history)
+    found = arrived([CHAIN_RULES], history).result()
+    assert found["accounts"] == wanted.accounts
+    assert found.get("tiers", {}) == {name: tier for name, tier in wanted.tiers.items() if tier}
 
 
 def arrived(texts: list[str], events: list[Event]) -> Simulation:

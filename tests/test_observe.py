@@ -29,6 +29,7 @@ from tillstream.streams.forget import Forget
 from tillstream.streams.groups import partition_of
 from tillstream.streams.observe import Observe, Seen
 from tillstream.streams.observe import decode_batch as decode_clicks
+from tillstream.streams.stats import Stats
 from tillstream.streams.topics import CLICKSTREAM, MEMBERS, TRANSACTIONS
 
 pytestmark = pytest.mark.slow
@@ -210,7 +211,7 @@ def test_forget_record_from_before_a_consent_deletes_nothing(here: Stage) -> Non
 def with_observe(here: Stage, scenario: Callable[[Observe], Awaitable[None]]) -> None:
     async def run() -> None:
         async with connect(here.config.redis) as client:
-            await scenario(Observe(FeatureStore(client), Directory(client), PARTITIONS))
+            await scenario(Observe(FeatureStore(client), Directory(client), PARTITIONS, here.config.visitor_events_max, Stats()))
 
     asyncio.run(run())
 

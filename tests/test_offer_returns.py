@@ -12,8 +12,8 @@ from tillstream.kernels.offer_occasions import Article
 from tillstream.schemas.events import ReturnEvent, VoidEvent, decode
 from tillstream.schemas.offers import BoughtEvent, ReturnedEvent
 from tillstream.sinks.bought import BoughtStore, bought_key
+from tillstream.sinks.offers import FILLED
 from tillstream.streams.offer_returns import Returns, undone_of
-from tillstream.streams.offers_restore import RESTORED, restore_offers
 
 __all__ = ["servers"]
 
@@ -104,9 +104,9 @@ def test_what_may_come_back_is_restored_from_outcomes(servers: Servers) -> None:
         receipt = undone_of(void("r1")).sale
         store = BoughtStore(room.store.client)
         before = await store.of([receipt])
-        await room.store.client.delete(bought_key(receipt), RESTORED)
+        await room.store.client.delete(bought_key(receipt), FILLED)
         assert await store.of([receipt]) == {receipt: []}
-        await restore_offers(room.store, room.kafka, room.timetable, AT)
+        await room.restore()
         assert await store.of([receipt]) == before
         assert before[receipt][0].lines == {1: 500, 3: 300}
 

@@ -16,7 +16,8 @@ from tillstream.kernels.offering import Candidate, Made, Occasioned, Person, no_
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.member_state import Profile
 from tillstream.schemas.program_file import parse_program
-from tillstream.sinks.offers import Attempt, First, OfferStore, Seen, event_key, member_keys
+from tillstream.sinks.offer_view import OfferView
+from tillstream.sinks.offers import MARK, MARK_S, Attempt, First, OfferStore, Seen, event_key, member_keys
 from tillstream.sinks.redis import CLUSTER_SCHEME, Redis, connect, load_library
 
 redis_server = redis_server_fixture()
@@ -45,6 +46,10 @@ async def connected(url: str, *, cluster: bool = False) -> Redis:
     return client
 
 
+async def spent(store: OfferStore) -> dict[str, int]:
+    return await OfferView(store.client).spent()
+
+
 def attempt(text: str, member: str, event: str, at: datetime = AT, made: list[Made] | None = None) -> Attempt:
     """An event that all offers of a program answer to, as the kernel judges it."""
     timetable = Timetable([parse_program(text)])
@@ -63,7 +68,7 @@ def test_event_judged_again_finds_its_own_decision(redis_server: RedisServer) ->
         (again,) = await store.take([attempt(text, "m1", "e-1")])
         assert first.made is not None
         assert again == first
-        assert await store.spent() == {"cheese": 1}
+        assert await spent(store) == {"cheese": 1}
         (other,) = await store.take([attempt(text, "m2", "e-2")])
         assert other.made is None
         assert other.against == {"cheese": "budget_spent"}
@@ -82,7 +87,7 @@ def test_event_whose_budget_is_spent_gets_the_next_offer(redis_server: RedisServ
         names = [answer.made.offer_id for answer in answers if answer.made]
         assert names == ["cheese", "b", "b", "c", "c"]
         assert answers[4].against == {"cheese": "budget_spent", "b": "budget_spent"}
-        assert await store.spent() == {"cheese": 1, "b": 2}
+        assert await spent(store) == {"cheese": 1, "b": 2}
 
     on(redis_server, work)
 
@@ -96,7 +101,7 @@ def test_control_group_takes_nothing_from_a_budget_and_ends_with_it(redis_server
     async def work(store: OfferStore) -> None:
         answers = await store.take([attempt(text, name, "e") for name in controls[:5]])
         assert all(answer.made is not None for answer in answers)
-        assert (await store.spent()).get("cheese", 0) == 0
+        assert (await spent(store)).get("cheese", 0) == 0
         answers = await store.take([attempt(text, name, "e") for name in (treated[0], controls[5])])
         assert [answer.made is not None for answer in answers] == [True, False]
 
@@ -157,7 +162,7 @@ def test_workers_that_race_spend_a_budget_to_the_last_and_not_one_more(redis_ser
         members = [f"m{number}" for number in range(200)]
         made = (await store.look([], [], members)).made
         assert max(map(len, made.values())) == 1
-        assert sum(won) == (await store.spent())["cheese"] == 137
+        assert sum(won) == (await spent(store))["cheese"] == 137
         assert sum(item.group == "treated" for held in made.values() for item in held.values()) == 137
 
     on(redis_server, work)
@@ -170,10 +175,10 @@ def test_crash_between_reservation_and_budget_is_mended_when_judged_again(redis_
     async def work(store: OfferStore) -> None:
         one = attempt(text, "m1", "e-1")
         (reserved,) = await store._reserve([one])
-        assert await store.spent() == {}
+        assert await spent(store) == {}
         (answer,) = await store.take([one])
         assert answer.made == reserved.made
-        assert await store.spent() == {"cheese": 1}
+        assert await spent(store) == {"cheese": 1}
 
     on(redis_server, work)
 
@@ -203,7 +208,10 @@ def test_member_that_is_erased_leaves_nothing(redis_server: RedisServer) -> None
         (answer,) = await store.take([attempt(program(offer("budget = 1")), "m1", "e-1")])
         assert answer.made is not None
         await store.redeem("m1", answer.made.decision_id, 5)
-        await store.forget("m1")
-        assert [await store.client.exists(key) for key in member_keys("m1")] == [0, 0, 0]
+        await OfferView(store.client).forget(["m1"])
+        assert await store.client.exists(*member_keys("m1")[1:]) == 0
+        assert await store.client.hgetall(member_keys("m1")[0]) == {MARK.encode(): b""}
+        assert 0 < await store.client.ttl(member_keys("m1")[0]) <= MARK_S
+        assert await store.member_of(answer.made.decision_id) is None
 
     on(redis_server, work)

@@ -154,7 +154,7 @@ def test_programs_from_seed_to_publishing_to_rebuild(here: Stage) -> None:
         path = write(here, version(2, str(begins)))
         tomorrow = parse_program(version(2, str(begins))).version
         result = invoke(here, "publish", path, "--json")
-        said = {"program": "proof", "version": tomorrow, "effective_from": str(begins), "published": True}
+        said = {"program": "proof", "version": tomorrow, "effective_from": str(begins), "published": True, "notes": []}
         assert orjson.loads(result.stdout) == {"programs": [said]}
         time.sleep(FOLLOWED_S)
         here.send([dated("r3", future), dated("r4", "2026-03-07T12:00:00+01:00")])

@@ -40,7 +40,7 @@ from tillstream.kernels.timetable import Timetable
 from tillstream.simulate import IDENTITY_KEY
 from tillstream.sinks.budgets import BudgetStore
 from tillstream.sinks.directory import Directory
-from tillstream.sinks.redis import connect, load_library
+from tillstream.sinks.redis import RedisEmptied, connect, load_library
 from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.replies import Replies
 from tillstream.sinks.state import Fenced, Standing, StateStore
@@ -214,6 +214,32 @@ def test_redis_emptied_is_rebuilt_equal_from_the_ledger_and_goes_on(here: Stage)
 
     asyncio.run(scenario())
     assert here.balances() == expected([*first, *second])["accounts"]
+    assert_each_source_offset_once(here)
+
+
+def test_redis_emptied_under_a_worker_is_seen_and_nothing_counts_again(here: Stage) -> None:
+    """The same receipts in new records, which an emptied Redis would take for new ones."""
+    events = [event for event in events_of(41) if event["type"] != "clock.tick"]
+
+    async def scenario() -> None:
+        async with line(here) as run:
+            here.send(events)
+            await run.route()
+            await run.post()
+            ends = here.ends(TRANSACTIONS, PARTITIONS)
+            here.send(events)
+            await run.route()
+            for partition in range(PARTITIONS):
+                names = [key async for key in run.client.scan_iter(match=f"{{p{partition}}}:*")]
+                await run.client.delete(*names)
+                batch = here.partition_records(TRANSACTIONS, partition)[ends[partition] :]
+                with pytest.raises(RedisEmptied, match=f"partition {partition} has the ledger up to -1"):
+                    await run.accrue.post(Fetched(partition, batch, None))
+        async with line(here) as run:
+            await run.post()
+
+    asyncio.run(scenario())
+    assert here.balances() == expected(events)["accounts"]
     assert_each_source_offset_once(here)
 
 

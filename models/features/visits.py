@@ -32,6 +32,8 @@ SHORT_MS = 600_000
 LONG_MS = 14_400_000
 """Four hours: what the visitor is after today."""
 
+MINUTE_MS = 60_000
+
 VIEWS, SEARCHES, CARTS, PURCHASES = range(4)
 KINDS = ("views", "searches", "carts", "purchases")
 HALF = (SHORT_MS, LONG_MS) * len(KINDS)
@@ -79,7 +81,7 @@ class Looked(Struct, frozen=True, array_like=True, gc=False):
 class Visits(Struct, frozen=True, array_like=True, gc=False):
     """A visitor's state behind the latest event; `session_from_ms` and `pages` are of the visit that goes on.
 
-    `recent` are the latest events, by 64 bits of a hash.
+    `recent` are the latest events, by 64 bits of a hash. `minute` is the latest minute in which any came, since 1970, `in_minute` how many.
     """
 
     at_ms: int
@@ -91,6 +93,8 @@ class Visits(Struct, frozen=True, array_like=True, gc=False):
     categories: dict[str, Fading] = {}
     skus: dict[str, Looked] = {}
     recent: tuple[int, ...] = ()
+    minute: int = 0
+    in_minute: int = 0
 
 
 decode_visits = msgspec.msgpack.Decoder(Visits).decode
@@ -111,6 +115,18 @@ def seen(visits: Visits | None, click: ClickEvent, at_ms: int) -> Visits:
         visits = Visits(at_ms, click.data.session_id, at_ms, 0)
     visits = structs.replace(visits, recent=(*visits.recent, mark)[-RECENT_MAX:])
     return counted(in_session(linked(visits, click, at_ms), click.data.session_id, at_ms), click, at_ms)
+
+
+def is_flooding(visits: Visits | None, arrived_ms: int, events_max: int) -> bool:
+    """Whether so many events of a visitor came in the minute of `arrived_ms` already that no more of them count."""
+    return visits is not None and visits.minute == arrived_ms // MINUTE_MS and visits.in_minute >= events_max
+
+
+def arrived(before: Visits | None, after: Visits, arrived_ms: int) -> Visits:
+    """The state `after` an event that came at `arrived_ms`, with that counted, whoever it claims to be."""
+    minute = arrived_ms // MINUTE_MS
+    there = before.in_minute if before is not None and before.minute == minute else 0
+    return structs.replace(after, minute=minute, in_minute=there + 1)
 
 
 def mark_of(click: ClickEvent) -> int:
@@ -184,4 +200,5 @@ def of_goods(visits: Visits, goods: Goods, at_ms: int) -> tuple[float, ...]:
 
 def unobserved(visits: Visits) -> Visits:
     """The state of somebody who does not want to be observed: whose visit it is, and nothing of what was done."""
-    return Visits(visits.at_ms, visits.session_id, visits.at_ms, 0, visits.link, recent=visits.recent)
+    nothing = Visits(visits.at_ms, visits.session_id, visits.at_ms, 0, visits.link, recent=visits.recent)
+    return structs.replace(nothing, minute=visits.minute, in_minute=visits.in_minute)

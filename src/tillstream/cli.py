@@ -172,6 +172,8 @@ def publish(paths: tuple[str, ...], backdate: bool, as_json: bool) -> None:
     for path, result in zip(paths, results, strict=True):
         done = "published" if result["published"] else "is published already:"
         click.echo(f"{path}: {done} {result['program']}, version {result['version']}, from {result['effective_from'] or 'always'}")
+        for note in result["notes"]:
+            click.echo(f"  {note}")
 
 
 @program.command("list", epilog="Example: tillstream program list")

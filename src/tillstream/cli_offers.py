@@ -27,17 +27,20 @@ def status(as_json: bool) -> None:
         click.echo(name + ("" if spent is None else f": {spent} of its budget taken"))
         for what, count in counts.items():
             click.echo(f"  {what:<24} {count:>10,}")
+    if found["clicks"]:
+        click.echo("page views: " + ", ".join(f"{count:,} {what}" for what, count in found["clicks"].items()))
     if not found["offers"]:
         click.echo("no worker of the role offers has decided anything in the last minute")
 
 
 async def read_status() -> dict[str, Any]:
-    """`offers`: by offer id the counts by what became of it; `budgets`: triggers so far of offers that have one."""
+    """`offers`: by offer id the counts by what became of it; `budgets`: triggers so far of offers that have one; `clicks`: page views."""
     from tillstream.servers import redis_of
-    from tillstream.sinks.offers import OfferStore
+    from tillstream.sinks.offer_view import OfferView
     from tillstream.streams.stats import read_stats
 
     async with redis_of(load_config()) as client:
         stats = await read_stats(client)
         counts = {name: dict(sorted(stats.offers[name].items())) for name in sorted(stats.offers)}
-        return {"offers": counts, "budgets": await OfferStore(client).spent()}
+        clicks = {what: stats.clicks[what] for what in sorted(stats.clicks)}
+        return {"offers": counts, "budgets": await OfferView(client).spent(), "clicks": clicks}

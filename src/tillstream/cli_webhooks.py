@@ -33,7 +33,7 @@ def status(as_json: bool) -> None:
 @click.option("--endpoint", metavar="ID", help="To this endpoint only; default: to all that want it.")
 @JSON
 def replay(since: datetime | None, ids: tuple[str, ...], endpoint: str | None, as_json: bool) -> None:
-    """Delivers triggers again, now, under the same ids, and no expired ones; exit status 1 where one was not taken."""
+    """Delivers triggers again, now, under the same ids, none that expired or was withdrawn; exit status 1 where one was not taken."""
     from tillstream.delivering import replay as deliver_again
 
     if (since is None) == (not ids):
@@ -45,5 +45,5 @@ def replay(since: datetime | None, ids: tuple[str, ...], endpoint: str | None, a
         for each in sent:
             click.echo(f"{each.decision_id} {each.endpoint}: {each.result} {each.reason}".rstrip())
         click.echo(f"{len(sent)} deliveries")
-    if any(each.result not in {"delivered", "expired"} for each in sent):
+    if any(each.result not in {"delivered", "expired", "withdrawn"} for each in sent):
         sys.exit(1)

@@ -68,6 +68,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         spool_bytes_max: how much it may hold, bytes.
         gateway_origins: origins whose pages may send page views, as `https://shop.example.org`, parted by blanks; empty: none.
         gateway_pages_max: streams of offers to pages at once, of one gateway.
+        visitor_events_max: page views of one visitor in a minute that count for features and offers; more are left out.
         endpoints: path of the file that says where triggers are delivered to; required by the role `deliver`.
         deliver_private: whether endpoints may be at private addresses, loopback among them, and without TLS.
         deliver_metrics: `host:port` on which the role `deliver` serves its figures to Prometheus; empty: nowhere.
@@ -109,6 +110,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     spool_bytes_max: Count = 1_000_000_000
     gateway_origins: str = ""
     gateway_pages_max: Count = 1_000
+    visitor_events_max: Count = 120
     endpoints: str = ""
     deliver_private: bool = False
     deliver_metrics: MetricsAddress = ""

@@ -122,6 +122,8 @@ def show_report(report: dict[str, Any], out: Console | None = None) -> None:
     )
     if report["groups"]:
         out.print(f"members with several accounts: {report['groups']:,}, of which {report['groups_awaiting_tick']:,} await the next tick")
+    if report["decisions"] or report["vouchers"]:
+        out.print(f"offers: {report['decisions']:,} decisions; vouchers: {report['vouchers'] or 0:,} codes")
     for finding in report["findings"]:
         out.print(f"  {finding['check']}: {finding['where']}: expected {finding['expected']}, found {finding['found']}")
     out.print("all balances equal, to the point" if report["ok"] else f"{len(report['findings'])} or more things do not hold")

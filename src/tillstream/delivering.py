@@ -16,9 +16,11 @@ from tillstream.errors import UsageError
 from tillstream.schemas.deliveries import Delivery, decode_delivery
 from tillstream.schemas.events import Malformed
 from tillstream.schemas.offers import TriggeredEvent, decode_trigger
-from tillstream.servers import check_kafka, failures_named
+from tillstream.servers import check_kafka, failures_named, redis_of
 from tillstream.sinks.delivery.target import Target
 from tillstream.sinks.delivery.webhook import Poster
+from tillstream.sinks.directory import Directory
+from tillstream.streams.agreement import Agreement
 from tillstream.streams.recovery import read_topic
 from tillstream.streams.topics import DELIVERIES, TRIGGERS
 from tillstream.tls import kafka_settings
@@ -26,7 +28,7 @@ from tillstream.tls import kafka_settings
 AT_ONCE = 16
 """Deliveries by hand on their way at once."""
 
-STATES = ("delivered", "waiting", "dead", "expired")
+STATES = ("delivered", "waiting", "dead", "expired", "withdrawn")
 
 
 class Sent(NamedTuple):
@@ -90,7 +92,7 @@ def replay(config: Config, since: datetime | None, ids: frozenset[str], endpoint
     wanted = [target for target in targets if endpoint in {None, target.endpoint.id}]
     with failures_named(config):
         found = {event.data.decision_id: (event, raw) for event, raw in triggers(config) if is_asked(event, since, ids)}
-    return asyncio.run(send_all(wanted, list(found.values()), private=config.deliver_private))
+    return asyncio.run(send_to_willing(config, wanted, list(found.values())))
 
 
 def is_asked(event: TriggeredEvent, since: datetime | None, ids: frozenset[str]) -> bool:
@@ -109,8 +111,16 @@ def triggers(config: Config) -> Iterator[tuple[TriggeredEvent, bytes]]:
                 continue
 
 
-async def send_all(targets: list[Target], found: list[tuple[TriggeredEvent, bytes]], *, private: bool) -> list[Sent]:
-    """One attempt for each trigger and each endpoint that wants it; none where the offer has expired."""
+async def send_to_willing(config: Config, targets: list[Target], found: list[tuple[TriggeredEvent, bytes]]) -> list[Sent]:
+    """As `send_all`, with a connection to Redis."""
+    async with redis_of(config) as client:
+        return await send_all(targets, found, Agreement(Directory(client)), private=config.deliver_private)
+
+
+async def send_all(
+    targets: list[Target], found: list[tuple[TriggeredEvent, bytes]], agreement: Agreement, *, private: bool
+) -> list[Sent]:
+    """One attempt for each trigger and each endpoint that wants it; none where the offer has expired, or the member agrees no more."""
     poster, turns = Poster(private), asyncio.Semaphore(AT_ONCE)
 
     async def send(target: Target, event: TriggeredEvent, raw: bytes) -> Sent:
@@ -118,6 +128,9 @@ async def send_all(targets: list[Target], found: list[tuple[TriggeredEvent, byte
         async with turns:
             if event.data.expires_at <= datetime.now(UTC):
                 return Sent(decision_id, name, "expired", "")
+            standing = await agreement.of(event.data)
+            if standing != "agrees":
+                return Sent(decision_id, name, standing, "Redis does not say whether the member agrees" if standing == "unknown" else "")
             attempt = await target.sender.send(poster, decision_id, raw, int(time.time()))
             return Sent(decision_id, name, attempt.result, attempt.reason)
 

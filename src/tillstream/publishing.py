@@ -12,6 +12,7 @@ from tillstream.config import Config, read_program
 from tillstream.errors import ProgramError, UsageError
 from tillstream.kernels.shelf import Shelf
 from tillstream.kernels.timetable import Timetable
+from tillstream.kernels.unseen import unseen
 from tillstream.schemas.program_file import InvalidProgram, Versioned
 from tillstream.schemas.publishing import published
 from tillstream.servers import check_kafka, failures_named
@@ -45,6 +46,7 @@ def publish_programs(config: Config, paths: Sequence[str], *, backdate: bool) ->
             "version": versioned.version,
             "effective_from": versioned.program.program.effective_from,
             "published": versioned.version not in known,
+            "notes": unseen([version.program for version in there.by_version.values()], versioned.program) if there is not None else [],
         }
         for versioned, _ in files
     ]

@@ -7,6 +7,8 @@ with the posting of receipts. Then it is compared:
                    sum to more than its award (less is what a cap left of it, or a fault: telling them apart takes the program)
     Redis          every account's balance, against the ledger up to the offset that Redis says it has applied
     ClickHouse     every account's balance, against the ledger up to the offset that history has noted
+    offers         budgets and decisions in Redis, against the topic `outcomes` (verify_offers.py)
+    vouchers       codes in Redis, against the topic `vouchers` (verify_vouchers.py)
 
 Lots and debt of accounts that together are what a member has are those of their sum; what has expired of them is compared as well
 (verify_groups.py).
@@ -29,6 +31,8 @@ from tillstream.sinks.state import StateStore
 from tillstream.streams.recovery import read_ledger
 from tillstream.tls import kafka_settings
 from tillstream.verify_groups import Finding, Groups, add_posting, awaited, groups_of, wrongly_expired
+from tillstream.verify_offers import verify_offers
+from tillstream.verify_vouchers import verify_vouchers
 
 NOT_THE_RECEIPTS = frozenset({"expiry", "hold", "release", "adjustment"})
 """Kinds that a receipt's posting may hold and that are not among what it gave or took: they move points in time, or write them off."""
@@ -98,6 +102,8 @@ class Report(NamedTuple):
     clickhouse_accounts: int | None
     groups: int
     groups_awaiting_tick: int
+    decisions: int
+    vouchers: int | None
     findings: list[Finding]
 
     def as_json(self) -> dict[str, Any]:
@@ -118,8 +124,10 @@ async def verify(config: Config, client: Redis, clickhouse: Client | None) -> Re
     unsettled = {root for root in moving if found[root]}
     total.findings += chain.from_iterable(findings for root, findings in found.items() if root not in unsettled)
     history = None if clickhouse is None else len(total.history_accounts)
-    groups = len(total.groups), len(unsettled)
-    return Report(total.postings, total.entries, len(total.accounts), total.redis_accounts, history, *groups, total.findings)
+    offers, vouchers = await verify_offers(kafka_settings(config), client), await verify_vouchers(kafka_settings(config), client)
+    total.findings += offers.findings + vouchers.findings
+    ledger = total.postings, total.entries, len(total.accounts), total.redis_accounts, history
+    return Report(*ledger, len(total.groups), len(unsettled), offers.decisions, vouchers.codes, total.findings)
 
 
 class Tally:

@@ -60,7 +60,10 @@ def run_worker(config: Config, role: Role) -> None:
     if role == "points" and seed is None and read_shelf(kafka_settings(config)).timetable() is None:
         raise UsageError("no program is published and the setting program is empty: tillstream program publish FILE")
     logging.getLogger("faust").setLevel(config.log_level.upper())
-    app = create_app(settings, seed, role, targets)
+    try:
+        app = create_app(settings, seed, role, targets)
+    except OSError as error:
+        raise UsageError(f"deliver_metrics: no figures can be served on {config.deliver_metrics}: {error.strerror or error}") from None
     spare_the_collector()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)

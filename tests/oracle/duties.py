@@ -1,9 +1,9 @@
 """What falls due by itself at midnight of a day, and what follows from any event: exchanges, tiers, and bonuses for them."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from datetime import time as clock_time
-from typing import Any
 
 from tests.oracle import tiers
 from tests.oracle.calendar import DAY, period_of
@@ -92,20 +92,10 @@ def period_counts(books: Books, account: Account, day: date) -> dict[str, int]:
             target = rule["target"]
             end = day - DAY - timedelta(days=target.get("offset_days", 0))
             first, last = period_of(end, target["per"])
-            sales = [sale for sale in account.all_purchases if first <= sale.day <= last and counts_for(rule, sale)]
+            sales = [sale for sale in account.all_purchases if first <= sale.day <= last]
             if last == end and sales:
                 counts[rule["id"]] = sum(counted(rule, sale, target.get("count", "amount")) for sale in sales)
     return counts
-
-
-def counts_for(rule: Event, sale: Purchase) -> bool:
-    """Whether the version that judged a sale counts the same goods in the same way: what no target counted was not noted."""
-    targets = [other for other in sale.program.get("rules", []) if "target" in other]
-    return counting(rule) in [counting(other) for other in targets]
-
-
-def counting(rule: Event) -> tuple[Any, ...]:
-    return rule["target"].get("count", "amount"), rule.get("lines", {}), rule.get("exclude", {})
 
 
 def counted(rule: Event, sale: Purchase, count: str) -> int:
@@ -117,18 +107,29 @@ def counted(rule: Event, sale: Purchase, count: str) -> int:
 
 
 def join(books: Books, account: Account, other: Account, moment: Moment) -> None:
-    """`other` is merged into an account: from now on rules look there at both. A tier that both together reach is reached now."""
+    """`other` is merged into an account: from now on rules look there at both, and wherever this one is merged itself. A tier that all
+    together reach is reached now.
+    """
     program = in_force(books.programs, moment.day)
-    if "tiers" in program:
-        tiers.adopt(account, other, program["tiers"])
-    elif not account.tier:
-        account.tier, account.tier_last = other.tier, other.tier_last
     account.joined.append(other)
-    account.brought[other.id] = other.all_published(other.id)
+    account.brought[other.id] = other.published.get(other.id, {})
     other.into = account
+    root = account
+    for above in chain(account):
+        root = above
+        if "tiers" in program:
+            tiers.adopt(above, other, program["tiers"])
+        elif not above.tier:
+            above.tier, above.tier_last = other.tier, other.tier_last
+    aftermath(books, root, moment, earns=True)
+
+
+def chain(account: Account) -> Iterator[Account]:
+    """An account, the one that it is merged into, and so on."""
+    yield account
     while account.into is not None:
         account = account.into
-    aftermath(books, account, moment, earns=True)
+        yield account
 
 
 def part(books: Books, account: Account, other: Account, moment: Moment) -> None:

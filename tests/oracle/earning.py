@@ -51,18 +51,18 @@ def rooms_of(books: Books, account: Account, rule: dict[str, Any], day: date) ->
     rooms = [cap["per_receipt"]] if "per_receipt" in cap else []
     if "per_member" in cap:
         first, last = period_of(day, cap["per_member"]["per"])
-        own = [grant for grant in account.all_grants if grant.rule == rule["id"] and first <= grant.day <= last]
-        rooms.append(max(0, cap["per_member"]["points"] - used(own, "per_member")))
+        own = [grant for grant in account.all_grants if grant.rule == rule["id"] and grant.earned and first <= grant.day <= last]
+        rooms.append(max(0, cap["per_member"]["points"] - used(own)))
     if "budget" in cap:
         everywhere = [grant for other in books.accounts.values() for grant in other.grants if grant.rule == rule["id"]]
-        rooms.append(max(0, cap["budget"] - used(everywhere, "budget")))
+        limited = [grant for grant in everywhere if "budget" in grant.terms.get("cap", {})]
+        rooms.append(max(0, cap["budget"] - used(limited)))
     return rooms
 
 
-def used(grants: list[Grant], limit: str) -> int:
-    """What they took of a limit, each by the rule as it was then."""
-    caps = [(grant, grant.terms.get("cap", {})) for grant in grants]
-    return sum(grant.points if cap.get("on_return") == "keep" else grant.left for grant, cap in caps if limit in cap)
+def used(grants: list[Grant]) -> int:
+    """What they took of a limit: by the rule as it was then, with what came back or without."""
+    return sum(grant.points if grant.terms.get("cap", {}).get("on_return") == "keep" else grant.left for grant in grants)
 
 
 def allowed(account: Account, rule: dict[str, Any], moment: Moment) -> bool:
@@ -73,7 +73,7 @@ def allowed(account: Account, rule: dict[str, Any], moment: Moment) -> bool:
         return True
     first, last = period_of(moment.day, rule["once"])
     own = [grant for grant in account.all_grants if grant.person == moment.person or {grant.person, moment.person} <= account.person]
-    return not any(grant.rule == rule["id"] and "once" in grant.terms and first <= grant.day <= last for grant in own)
+    return not any(grant.rule == rule["id"] and grant.earned and first <= grant.day <= last for grant in own)
 
 
 def grant(account: Account, program: Program, rule: dict[str, Any], moment: Moment, line_no: int | None, points: int) -> Grant:
@@ -83,19 +83,13 @@ def grant(account: Account, program: Program, rule: dict[str, Any], moment: Mome
     given = Grant(
         account.id, rule["id"], unit, moment.day, moment.source, moment.origin, line_no, points,
         expiry_of(program["units"][unit], moment.day), moment.day + timedelta(days=hold_days) if hold_days else None,
-        terms=rule, qualifies=moment.trigger != "balance" and unit == qualifying_unit(program),
+        terms=rule, earned=moment.trigger != "balance",
         person=moment.person,
     )  # fmt: skip
     account.grants.append(given)
     if given.pending_until is None:
         account.credit(unit, given.expires_on, points)
     return given
-
-
-def qualifying_unit(program: Program) -> str | None:
-    """The unit in which tiers are counted."""
-    window = program.get("tiers", {}).get("window", {})
-    return window.get("unit", "points") if window.get("count") == "points" else None
 
 
 def earn_receipt(books: Books, account: Account, sale: Purchase, moment: Moment) -> None:

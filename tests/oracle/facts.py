@@ -15,7 +15,8 @@ Program = dict[str, Any]
 class Grant:
     """Points that a rule gave to a line, or to an event; `pending_until` is the day on which their holding period ends.
 
-    `terms` is the rule as it was then: only what it limits counts towards its limits. `qualifies`: tiers were counted in these points then.
+    `terms` is the rule as it was then; a budget is used by what was limited by it only. `earned`: they are not what something was exchanged
+    for, so they count for tiers, caps and `once`, of whatever version.
     `person` is who got it, where it is for a person and not for the account.
     """
 
@@ -31,7 +32,7 @@ class Grant:
     pending_until: date | None = None
     taken: int = 0
     terms: dict[str, Any] = field(default_factory=dict)
-    qualifies: bool = False
+    earned: bool = False
     person: str = ""
 
     @property
@@ -142,9 +143,15 @@ class Account:
     def all_published(self, person: str) -> dict[str, list[str]]:
         """Of each segmentation what was said of the person itself, or else of the first one merged into it of whom something was said."""
         found = self.published.get(person, {})
-        for brought in self.brought.values():
-            found = brought | found
+        for other in self.joined:
+            found = other.all_brought(self.brought[other.id]) | found
         return found
+
+    def all_brought(self, own: dict[str, list[str]]) -> dict[str, list[str]]:
+        """What it brings to the account that it is merged into: its own as it was then, and what is merged into it now."""
+        for other in self.joined:
+            own = other.all_brought(self.brought[other.id]) | own
+        return own
 
     def credit(self, unit: str, expires_on: str, points: int) -> None:
         self.units[unit].credits[expires_on] += points

@@ -27,7 +27,7 @@ def qualifying(account: Account, window: dict[str, Any], interval: Interval) -> 
     if window["count"] == "visits":
         return sum(not sale.gone for sale in sales_in(account, interval))
     unit = window.get("unit", "points")
-    return sum(grant.left for grant in account.all_grants if grant.unit == unit and first <= grant.day <= last and grant.qualifies)
+    return sum(grant.left for grant in account.all_grants if grant.unit == unit and first <= grant.day <= last and grant.earned)
 
 
 def running(window: dict[str, Any], day: date) -> Interval:
