@@ -2,7 +2,8 @@
 
 A worker that starts (1) reads what decisions were appended since the last one started, or, where Redis was emptied, all of them, block by
 block, and puts back what is missing; (2) where anything was, or all was read, makes the budgets what the whole topic says they triggered;
-(3) notes how far Redis is filled. What of receipts may come back is put back as well (sinks/bought.py). So a Redis that came back from an older dump is filled as well.
+(3) notes how far Redis is filled. What of receipts may come back is put back as well (sinks/bought.py). So a Redis that came back from an
+older dump is filled as well.
 
 Left out are decisions on members that were erased since. What is not there again: how often visitors looked lately, and which purchases
 were first; both begin anew.
