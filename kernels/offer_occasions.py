@@ -16,20 +16,26 @@ from tillstream.schemas.program_words import money
 
 RECEIPT = "receipt"
 
+ABANDONED = "cart_abandoned"
+
 WHY_MAX = 300
 """Characters of globs that are told: who reads it wants to recognise the goods, not all of them."""
 
 
 class Article(NamedTuple):
-    """Goods of an event; `amount` is what a receipt's line cost, minor units."""
+    """Goods of an event; `amount` is what a receipt's line cost, minor units, `line_no` its number."""
 
     sku: str
     category: str | None
     amount: int = 0
+    line_no: int = 0
 
 
 class Happened(NamedTuple):
-    """An event as triggers look at it: its name (`receipt`, or GA4's), its goods, and who did it where."""
+    """An event as triggers look at it: its name (`receipt`, `cart_abandoned`, or GA4's), its goods, and who did it where.
+
+    `waited_minutes`: how long a cart was left.
+    """
 
     source: str
     event_id: str
@@ -40,6 +46,7 @@ class Happened(NamedTuple):
     receipt_id: str | None = None
     visitor_id: str | None = None
     session_id: str | None = None
+    waited_minutes: int | None = None
 
 
 class Match(NamedTuple):
@@ -62,7 +69,7 @@ def of_click(click: ClickEvent, at: datetime) -> Happened:
 
 def of_sale(sale: SaleEvent) -> Happened:
     """A receipt: known by its receipt id, by whatever event it came."""
-    articles = [Article(line.sku, line.category, line.amount) for line in sale.data.lines]
+    articles = [Article(line.sku, line.category, line.amount, line.line_no) for line in sale.data.lines]
     data = sale.data
     return Happened(sale.source, data.receipt_id, "receipt.sale", RECEIPT, data.issued_at, articles, receipt_id=data.receipt_id)
 
@@ -72,7 +79,7 @@ def matches(offers: Iterable[Placed], happened: Happened) -> list[Match]:
     found = []
     for placed in offers:
         trigger = placed.offer.trigger
-        if not answers_to(trigger, happened.name):
+        if not answers_to(trigger, happened.name, happened.waited_minutes):
             continue
         if happened.name == RECEIPT:
             goods = named(trigger, happened.articles)
@@ -84,8 +91,10 @@ def matches(offers: Iterable[Placed], happened: Happened) -> list[Match]:
     return found
 
 
-def answers_to(trigger: Occasion, name: str) -> bool:
-    """Whether a trigger looks at events of this name."""
+def answers_to(trigger: Occasion, name: str, waited_minutes: int | None = None) -> bool:
+    """Whether a trigger looks at events of this name; of a cart that was left, for as long as it asks."""
+    if name == ABANDONED:
+        return trigger.on == ABANDONED and trigger.minutes == waited_minutes
     return trigger.on == RECEIPT if name == RECEIPT else trigger.event is not None and name in trigger.event
 
 
@@ -101,8 +110,12 @@ def words(trigger: Occasion, name: str, cost: int) -> str:
     'view_item of dairy/**, 3 within 15 minutes'
     >>> words(Occasion(on="receipt", sku=["59*"], first_purchase=True), "receipt", 1250)
     'bought 59* for 12.50, for the first time'
+    >>> words(Occasion(on="cart_abandoned", minutes=30), "cart_abandoned", 0)
+    'goods in the cart, and nothing bought for 30 minutes'
     """
     globs = ", ".join([*(trigger.sku or []), *(trigger.category or [])])[:WHY_MAX]
+    if name == ABANDONED:
+        return f"{globs or 'goods'} in the cart, and nothing bought for {trigger.minutes} minutes"
     if name != RECEIPT:
         often = f", {trigger.count} within {trigger.minutes} minutes" if trigger.count > 1 else ""
         return f"{name}{f' of {globs}' if globs else ''}{often}"

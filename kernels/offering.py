@@ -32,6 +32,7 @@ from tillstream.schemas.program_parts import Who
 
 Reason = Literal[
     "too_old",
+    "bought_meanwhile",
     "unknown_member",
     "outside_dates",
     "not_in_audience",

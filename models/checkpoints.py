@@ -22,7 +22,7 @@ MAGIC = b"TSL1"
 SIGNATURE_BYTES = 32
 LENGTH_BYTES = 4
 
-FORMAT = 1
+FORMAT = 2
 """Of what is pickled: raise it with any change of a class in models/, so that an old checkpoint is learned anew and not misread."""
 
 PURPOSE = b"tillstream/checkpoints"

@@ -14,6 +14,7 @@ All tallies begin anew.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from math import sqrt
 from statistics import NormalDist
 from typing import Any, Literal, NamedTuple
@@ -42,12 +43,36 @@ def watch() -> Any:
     return adwin(delta=DRIFT_DELTA)
 
 
+class Look(NamedTuple):
+    """What a look at a challenger said, of `decisions` that both had scored, `positives` of them with an outcome.
+
+    `gain` is the mean by which its log loss was lower, `error` the standard error of that mean, `level` the alpha that this look had.
+    """
+
+    decisions: int
+    positives: int
+    gain: float
+    error: float
+    level: float
+
+    @property
+    def better(self) -> bool:
+        """Whether the challenger's log loss is lower at that level."""
+        return self.gain > NormalDist().inv_cdf(1 - self.level) * self.error
+
+
 class Happened(NamedTuple):
-    """A promotion or a drift, after so many lessons; `model` is the champion from then on."""
+    """A promotion or a drift, after so many lessons, at the time of the decision that ended the last one's window.
+
+    `model` is the champion from then on, `before` the one before it, `look` what the promotion went by; a drift has no look.
+    """
 
     what: Literal["promotion", "drift"]
     lessons: int
+    at: datetime
     model: str
+    before: str
+    look: Look | None = None
 
 
 class Contestant:
@@ -76,15 +101,14 @@ class Contestant:
         self.gain += gain
         self.gain_squares += gain * gain
 
-    def better(self, challengers: int) -> bool:
-        """Whether a look is due and says that this one is better than the champion."""
+    def look(self, challengers: int) -> Look | None:
+        """What a look says of this one beside the champion; None: it is not due yet."""
         if self.positives < POSITIVES_MIN or self.compared < DECISIONS_MIN * 2**self.looks:
-            return False
+            return None
         self.looks += 1
-        alpha = ALPHA / (self.looks * (self.looks + 1)) / challengers
         mean = self.gain / self.compared
         error = sqrt(max(0.0, self.gain_squares / self.compared - mean * mean) / self.compared)
-        return mean > NormalDist().inv_cdf(1 - alpha) * error
+        return Look(self.compared, self.positives, mean, error, ALPHA / (self.looks * (self.looks + 1)) / challengers)
 
 
 class Contest:
@@ -112,8 +136,11 @@ class Contest:
         """What each model says of a decision, by serial; raises BadFeature."""
         return {one.serial: one.model.score(features) for one in (self.champion, *self.challengers)}
 
-    def learn(self, features: Features, scores: Mapping[int, float], outcome: bool, served: float) -> None:
-        """Counts what was said of a decision against its outcome, then teaches it; `served`: the score that the decision was made by."""
+    def learn(self, features: Features, scores: Mapping[int, float], outcome: bool, served: float, at: datetime) -> None:
+        """Counts what was said of a decision against its outcome, then teaches it.
+
+        `served`: the score that the decision was made by; `at`: when its window was found to be over.
+        """
         self.served.add(served, outcome)
         for one in (self.champion, *self.challengers):
             # One that came meanwhile has said nothing; it learns all the same.
@@ -124,34 +151,35 @@ class Contest:
             one.model.learn(features, outcome)
         self.lessons += 1
         if self.champion.serial in scores and self._drifted(loss(scores[self.champion.serial], outcome)):
-            self._start_afresh()
-        self._promote()
+            self._start_afresh(at)
+        self._promote(at)
 
     def _drifted(self, champion_loss: float) -> bool:
         before = self.watch.estimation
         self.watch.update(champion_loss)
         return bool(self.watch.drift_detected) and self.watch.estimation > before
 
-    def _start_afresh(self) -> None:
+    def _start_afresh(self, at: datetime) -> None:
         # The champion's kind as well: what it learned of the old world may be all that is wrong with it.
         names = dict.fromkeys([*(one.name for one in self.challengers), self.champion.name])
         self.challengers = [Contestant(name, self.serials + place) for place, name in enumerate(names)]
         self.serials += len(names)
         self.served = Validation()
         self.champion.restart()
-        self._note("drift")
+        self._note(Happened("drift", self.lessons, at, self.champion.name, self.champion.name))
 
-    def _promote(self) -> None:
-        better = [one for one in self.challengers if one.better(len(self.challengers))]
-        if not better:
+    def _promote(self, at: datetime) -> None:
+        looks = [(look, one) for one in self.challengers if (look := one.look(len(self.challengers))) is not None and look.better]
+        if not looks:
             return
-        best = max(better, key=lambda one: one.gain / one.compared)
-        self.challengers = [self.champion if one is best else one for one in self.challengers]
+        look, best = max(looks, key=lambda found: found[0].gain)
+        before = self.champion
+        self.challengers = [before if one is best else one for one in self.challengers]
         self.champion = best
         for one in (self.champion, *self.challengers):
             one.restart()
         self.watch = watch()
-        self._note("promotion")
+        self._note(Happened("promotion", self.lessons, at, best.name, before.name, look))
 
-    def _note(self, what: Literal["promotion", "drift"]) -> None:
-        self.happened = [*self.happened, Happened(what, self.lessons, self.champion.name)][-EVENTS_MAX:]
+    def _note(self, happened: Happened) -> None:
+        self.happened = [*self.happened, happened][-EVENTS_MAX:]

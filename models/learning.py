@@ -6,6 +6,9 @@ are `GRACE` later than its `answer_by`, its time is over:
 (1) it is a lesson: whether the outcome that its offer counts (`success`: clicked, redeemed or bought) came up to `answer_by`;
 (2) whether goods of the offer were bought counts for the uplift.
 
+What was bought and came back within that time (`offer.returned`) was not bought, as far as it came back: a receipt of which nothing is left
+makes no success, and amounts are what is left. What comes back later changes nothing any more: a lesson is not taken back.
+
 An outcome is no lesson before: while those without one still wait, models would see successes only, and take every offer for one. The
 control group saw no offer; its decisions teach nothing, they take step (2) only. Time is that of `offer.decided`, our own events; a clock
 that is wrong elsewhere moves nothing. What a learner knows depends on the topic alone: it may be learned anew from its beginning.
@@ -19,7 +22,17 @@ from heapq import heappop, heappush
 from tillstream.models.contest import Contest
 from tillstream.models.propensity import CERTAIN, BadFeature, between
 from tillstream.models.uplift import Arm
-from tillstream.schemas.offers import BoughtEvent, ClickedEvent, Decided, DecidedEvent, Outcome, OutcomeEvent, RedeemedEvent, ShownEvent
+from tillstream.schemas.offers import (
+    BoughtEvent,
+    ClickedEvent,
+    Decided,
+    DecidedEvent,
+    Outcome,
+    OutcomeEvent,
+    RedeemedEvent,
+    ReturnedEvent,
+    ShownEvent,
+)
 
 GRACE = timedelta(hours=1)
 """Tills and shops that were cut off tell outcomes late; what comes after this is counted as late and teaches nothing."""
@@ -41,13 +54,36 @@ COUNTED = {"clicked": ClickedEvent, "redeemed": RedeemedEvent, "bought": BoughtE
 
 
 class Pending:
-    """A decision that waits; `scores` are what the models said of it, by serial; `amount` is in minor units, None if nothing was bought."""
+    """A decision that waits; `scores` are what the models said of it, by serial.
+
+    `bought`: by receipt what it cost, minor units; `returned`: by the event that said so which receipt, and what of it came back.
+    """
 
     def __init__(self, decided: Decided, scores: dict[int, float]) -> None:
         self.decided = decided
         self.scores = scores
-        self.success = False
-        self.amount: int | None = None
+        self.answered = False
+        self.bought: dict[str, int] = {}
+        self.returned: dict[str, tuple[str, int]] = {}
+
+    @property
+    def left(self) -> list[int]:
+        """What is left of each receipt of which not all came back, minor units."""
+        back = Counter[str]()
+        for receipt, amount in self.returned.values():
+            back[receipt] += amount
+        return [amount - back[receipt] for receipt, amount in self.bought.items() if receipt not in back or back[receipt] < amount]
+
+    @property
+    def amount(self) -> int | None:
+        """What is left of all receipts together; None: nothing was bought, or all of it came back."""
+        left = self.left
+        return sum(left) if left else None
+
+    @property
+    def success(self) -> bool:
+        """Whether the outcome that the offer counts came."""
+        return bool(self.left) if self.decided.success == "bought" else self.answered
 
     @property
     def score(self) -> float:
@@ -117,14 +153,17 @@ class Learner:
             return {}
         return book.contest.scores(decided.judgement.features)
 
-    def _answered(self, event: ClickedEvent | RedeemedEvent | BoughtEvent, outcome: Outcome) -> None:
+    def _answered(self, event: ClickedEvent | RedeemedEvent | BoughtEvent | ReturnedEvent, outcome: Outcome) -> None:
         pending = self.pending.get(outcome.decision_id)
         if pending is None or event.time > pending.decided.answer_by:
             self.counts["late_or_unknown"] += 1
             return
+        receipt = outcome.receipt_id or event.id
         if isinstance(event, BoughtEvent):
-            pending.amount = max(pending.amount or 0, outcome.amount or 0)
-        pending.success |= isinstance(event, COUNTED[pending.decided.success])
+            pending.bought[receipt] = outcome.amount or 0
+        elif isinstance(event, ReturnedEvent):
+            pending.returned[event.id] = (receipt, outcome.amount or 0)
+        pending.answered |= isinstance(event, COUNTED[pending.decided.success])
 
     def _close(self, until: datetime) -> None:
         """Ends the decisions whose time is over."""
@@ -143,7 +182,7 @@ class Learner:
         if judgement is None or decided.group == "control" or book is None:
             return
         served = judgement.score if CERTAIN <= judgement.score <= 1 - CERTAIN else between(judgement.score)
-        book.contest.learn(judgement.features, pending.scores, pending.success, served)
+        book.contest.learn(judgement.features, pending.scores, pending.success, served, self.as_of)
         self.counts["successes" if pending.success else "failures"] += 1
 
     def _count_purchase(self, pending: Pending) -> None:

@@ -1,4 +1,4 @@
-"""JSON Schema (2020-12) of everything that has a format: events, ledger records, dead letters, keys, the audit log, the program file.
+"""JSON Schema (2020-12) of everything that has a format: events, ledger records, dead letters, keys, audit log, program file, models.
 
 In: the msgspec types of this folder. Out: one self-contained schema per name; for events and records the name is their `type`.
 """
@@ -13,6 +13,7 @@ from tillstream.schemas.deadletter import DeadLetterRecord
 from tillstream.schemas.events import Event
 from tillstream.schemas.keys import CreatedRecord, RevokedRecord
 from tillstream.schemas.ledger import PostedRecord, RefusedRecord, WaitingRecord
+from tillstream.schemas.models_status import ModelsStatus
 from tillstream.schemas.programs import Program
 from tillstream.schemas.publishing import PublishedRecord
 from tillstream.schemas.vouchers import VoucherEvent
@@ -21,6 +22,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 PROGRAM = "program"
 """The name of the program file's schema; the file is TOML, the schema is that of its content."""
+
+MODELS_STATUS = "models.status"
+"""The name of the schema of what `tillstream models status --json` prints."""
 
 ACTIVITY = "activity"
 """The name of the schema of all `activity.<name>` events."""
@@ -44,7 +48,7 @@ def json_schemas() -> dict[str, dict[str, Any]]:
     >>> json_schemas()["receipt.void"]["properties"]["type"]
     {'enum': ['receipt.void']}
     """
-    named = {str(kind.__struct_config__.tag or ACTIVITY): kind for kind in RECORDS} | {PROGRAM: Program}
+    named = {str(kind.__struct_config__.tag or ACTIVITY): kind for kind in RECORDS} | {PROGRAM: Program, MODELS_STATUS: ModelsStatus}
     _, definitions = msgspec.json.schema_components(named.values(), ref_template=REFERENCE + "{name}")
     return {name: _schema(kind.__name__, definitions) for name, kind in named.items()}
 

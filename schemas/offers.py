@@ -4,7 +4,8 @@
                offer.shown        the member saw it                          ┐
                offer.clicked      ... and followed it                        │ by shops, tills and channels,
                offer.redeemed     ... and used it                            │ by the decision's id
-               offer.bought       goods of the offer, within its window      ┘ (this one by ourselves)
+               offer.bought       goods of the offer, within its window      │ (these two
+               offer.returned     ... and brought some of them back          ┘ by ourselves)
     triggers   offer.triggered    what channels, shops and campaign managers get: no features, no score
 
 A decision has one id for ever, made of what led to it, so that an event judged again decides the same. Without an outcome until
@@ -51,8 +52,23 @@ class Judgement(Struct, frozen=True, kw_only=True):
     features: dict[str, float] = {}
 
 
+class Choice(Struct, frozen=True, kw_only=True):
+    """How chance chose an offer: with `probability`, by the `scores` of all that were drawn from, itself among them.
+
+    `lessons` are the fewest behind any of these scores.
+    """
+
+    policy: Literal["bandit"]
+    probability: Probability
+    lessons: Natural
+    scores: dict[str, float]
+
+
 class Decided(Struct, frozen=True, kw_only=True):
-    """The data of `offer.decided`; `consents` are the purposes that were looked up, `judgement` is missing where no model was asked."""
+    """The data of `offer.decided`; `consents` are the purposes that were looked up, `judgement` is missing where no model was asked.
+
+    `choice` is there where the offer was drawn from several; its probability is in the judgement's `exploration` already.
+    """
 
     decision_id: Identifier
     offer_id: Identifier
@@ -67,6 +83,7 @@ class Decided(Struct, frozen=True, kw_only=True):
     success: Success = "bought"
     consents: dict[str, bool] = {}
     judgement: Judgement | None = None
+    choice: Choice | None = None
 
 
 class Worth(Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True):
@@ -109,6 +126,14 @@ class Outcome(Struct, frozen=True, kw_only=True, gc=False):
     amount: Natural | None = None
 
 
+class BoughtOutcome(Outcome, frozen=True, kw_only=True, gc=False):
+    """The data of `offer.bought`: also of which offer, which lines of the receipt were its goods, and what each cost."""
+
+    offer_id: Identifier | None = None
+    line_no: list[Natural] = []
+    line_amount: list[Natural] = []
+
+
 class OfferEnvelope(Struct, frozen=True, kw_only=True, gc=False, tag_field="type"):
     """The attributes of a CloudEvent; `time` is when it happened."""
 
@@ -135,6 +160,12 @@ class RedeemedEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="off
 
 
 class BoughtEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="offer.bought"):
+    data: BoughtOutcome
+
+
+class ReturnedEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="offer.returned"):
+    """What of a receipt's goods came back: `receipt_id` is the sale's, `amount` what came back, minor units."""
+
     data: Outcome
 
 
@@ -142,7 +173,7 @@ class TriggeredEvent(OfferEnvelope, frozen=True, kw_only=True, gc=False, tag="of
     data: Triggered
 
 
-OutcomeEvent = DecidedEvent | ShownEvent | ClickedEvent | RedeemedEvent | BoughtEvent
+OutcomeEvent = DecidedEvent | ShownEvent | ClickedEvent | RedeemedEvent | BoughtEvent | ReturnedEvent
 """What stands on the topic `outcomes`."""
 
 _Kind = TypeVar("_Kind", bound=OfferEnvelope)

@@ -1,7 +1,7 @@
 """The difference of two versions of a program, in sentences: what was added, removed, changed key by key.
 
-In: two programs. Out: differences in the order of the file: head, units, groups, tiers, rules, offers. What is written out and what
-is left to its default are the same; so are two files that differ in layout only.
+In: two programs. Out: differences in the order of the file: head, units, groups, tiers, rules, offers, their choice. What is written out
+and what is left to its default are the same; so are two files that differ in layout only.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,6 +38,7 @@ def differences(old: Program, new: Program) -> list[Difference]:
         *_tiers(old, new),
         *_rules(old, new),
         *_offers(old, new),
+        *_changes("offer_choice", "offer choice: ", _flat(old.offer_choice), _flat(new.offer_choice)),
     ]
 
 

@@ -16,8 +16,11 @@ COUNT_MAX = 50
 MINUTES_MAX = 1_440
 """A day: what was looked at longer ago is no occasion now."""
 
-CLICK_KEYS = ("event", "minutes")
-RECEIPT_KEYS = ("min_amount",)
+EVERY_KEY = ("event", "minutes", "min_amount")
+KEYS_OF = {"clicks": ("event", "minutes"), "receipt": ("min_amount",), "cart_abandoned": ("minutes",)}
+"""Which keys of a trigger say something, by what it is on."""
+
+BELONGS = {"event": "clicks", "minutes": "clicks", "min_amount": "receipt"}
 
 GOODS_KEYS = ("sku", "category")
 
@@ -37,6 +40,26 @@ def offer_mistakes(program: Program) -> Iterator[Mistake]:
         yield from _times(offer, path)
         yield from _limits(offer, path)
         yield from _score(offer, path)
+    yield from choice_mistakes(program)
+
+
+def choice_mistakes(program: Program) -> Iterator[Mistake]:
+    """A draw between offers takes two with a score by one channel, and scores of the same outcome."""
+    if program.offer_choice.policy != "bandit":
+        return
+    by_channel: dict[str, list[tuple[int, Offer]]] = {}
+    for index, offer in enumerate(program.offers):
+        if offer.model is not None:
+            by_channel.setdefault(offer.channel, []).append((index, offer))
+    if all(len(offers) < 2 for offers in by_channel.values()):
+        hint = "give two offers of one channel a `model`, or leave the policy out"
+        yield Mistake("$.offer_choice.policy", "there is nothing to draw from: no channel has two offers with a model", hint)
+    for (_, first), *others in by_channel.values():
+        for index, offer in others:
+            if offer.answer.outcome != first.answer.outcome:
+                message = f"{offer.answer.outcome!r} can't be compared with {first.answer.outcome!r} of {first.id!r}"
+                hint = f"offers that are drawn from by one channel, here {offer.channel!r}, count the same outcome"
+                yield Mistake(f"$.offers[{index}].answer.outcome", message, hint)
 
 
 def _goods(goods: OfferGoods, path: str, *, needed: bool) -> Iterator[Mistake]:
@@ -48,32 +71,33 @@ def _goods(goods: OfferGoods, path: str, *, needed: bool) -> Iterator[Mistake]:
 
 def _occasion(occasion: Occasion, path: str) -> Iterator[Mistake]:
     yield from _goods(occasion, path, needed=False)
-    if occasion.on == "clicks":
-        if occasion.event is None:
-            yield Mistake(f"{path}.event", "is missing: an offer on clicks says which", 'for example ["view_item"]')
-        for key in (*RECEIPT_KEYS, *(["first_purchase"] if occasion.first_purchase else [])):
-            if getattr(occasion, key) is not None:
-                yield Mistake(f"{path}.{key}", 'belongs to offers with on = "receipt"')
-        yield from _counting(occasion, path)
-        return
-    for key in CLICK_KEYS:
-        if getattr(occasion, key) is not None:
-            yield Mistake(f"{path}.{key}", 'belongs to offers with on = "clicks"')
-    if occasion.count != 1:
+    for key in EVERY_KEY:
+        if getattr(occasion, key) is not None and key not in KEYS_OF[occasion.on]:
+            yield Mistake(f"{path}.{key}", f'belongs to offers with on = "{BELONGS[key]}"')
+    if occasion.first_purchase and occasion.on != "receipt":
+        yield Mistake(f"{path}.first_purchase", 'belongs to offers with on = "receipt"')
+    if occasion.count != 1 and occasion.on != "clicks":
         yield Mistake(f"{path}.count", 'belongs to offers with on = "clicks"')
-    if occasion.first_purchase and occasion.sku is None and occasion.category is None:
+    if (occasion.minutes or 0) > MINUTES_MAX:
+        yield Mistake(f"{path}.minutes", f"is more than {MINUTES_MAX}, a day")
+    if occasion.on == "clicks":
+        yield from _counting(occasion, path)
+    elif occasion.on == "cart_abandoned":
+        if occasion.minutes is None:
+            yield Mistake(f"{path}.minutes", "is missing: after how many minutes is a cart abandoned?", "for example 60")
+    elif occasion.first_purchase and occasion.sku is None and occasion.category is None:
         yield Mistake(f"{path}.first_purchase", "of which goods?", f"give one of {', '.join(GOODS_KEYS)}")
 
 
 def _counting(occasion: Occasion, path: str) -> Iterator[Mistake]:
+    if occasion.event is None:
+        yield Mistake(f"{path}.event", "is missing: an offer on clicks says which", 'for example ["view_item"]')
     if occasion.count > 1 and occasion.minutes is None:
         yield Mistake(f"{path}.minutes", f"is missing: {occasion.count} events within how many minutes?")
     if occasion.count == 1 and occasion.minutes is not None:
         yield Mistake(f"{path}.minutes", "asks nothing of a single event", "give `count`, or leave it out")
     if occasion.count > COUNT_MAX:
         yield Mistake(f"{path}.count", f"is more than {COUNT_MAX}")
-    if (occasion.minutes or 0) > MINUTES_MAX:
-        yield Mistake(f"{path}.minutes", f"is more than {MINUTES_MAX}, a day")
 
 
 def _worth(program: Program, worth: OfferWorth, path: str) -> Iterator[Mistake]:

@@ -54,9 +54,11 @@ class Occasion(OfferGoods, frozen=True, forbid_unknown_fields=True):
     """What leads to an offer. On `clicks`: `count` events of a name, with such goods, within `minutes`, the last one now.
 
     On `receipt`: such goods were bought, for `min_amount` at least; `first_purchase`: for the first time, as far as offers have looked.
+
+    On `cart_abandoned`: a cart with such goods, in which nothing has changed, and after which nothing was bought, for `minutes`.
     """
 
-    on: Literal["clicks", "receipt"] = "clicks"
+    on: Literal["clicks", "receipt", "cart_abandoned"] = "clicks"
     event: Annotated[list[ClickName], Meta(min_length=1)] | None = None
     count: Positive = 1
     minutes: Positive | None = None
@@ -92,6 +94,16 @@ class AnswerTerms(Struct, frozen=True, forbid_unknown_fields=True):
 
     outcome: Literal["clicked", "redeemed", "bought"] = "bought"
     days: Positive = 14
+
+
+ChoicePolicy = Literal["best", "bandit"]
+"""Which of several offers goes first: the one with the best score, or one that is drawn by scores (models/bandit.py)."""
+
+
+class OfferChoice(Struct, frozen=True, forbid_unknown_fields=True):
+    """How a program's offers are chosen from, where several fit one event by the same channel."""
+
+    policy: ChoicePolicy = "best"
 
 
 class Offer(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, rename={"from_": "from"}):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from tillstream.schemas.fields import Currency, Identifier, Natural
-from tillstream.schemas.program_offers import Offer
+from tillstream.schemas.program_offers import Offer, OfferChoice
 from tillstream.schemas.program_parts import Budget, ClockTime, Goods, MonthDay, Patterns, Percent, Period, Positive, Trigger, Weekday, Who
 
 
@@ -222,6 +222,7 @@ class Program(Struct, frozen=True, forbid_unknown_fields=True):
     groups: dict[Identifier, Group] = {}
     tiers: Tiers | None = None
     offers: list[Offer] = []
+    offer_choice: OfferChoice = OfferChoice()
 
 
 def ordered(rules: list[Rule]) -> list[Rule]:

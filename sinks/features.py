@@ -2,6 +2,7 @@
 
     {o17}:meta                  hash    offset: the last one of partition 17 of `clickstream` that is in the states
     {o17}:visits:<visitor>      string  state of a visitor; fades
+    {o17}:cart:<visitor>        string  what is in a visitor's cart, while a program asks; fades
     {v3}:meta                   hash    the same of `transactions`
     {v3}:purchases:<account>    string  state of an account's purchases; fades
     {f7}:visitors:<member>      zset    keys of the states of visitors linked to a member -> when, ms (32 tags); fades
@@ -32,10 +33,11 @@ VISITORS_MAX = 1_000
 
 VISITORS_S = 30 * 86_400
 ACCOUNTS_S = 400 * 86_400
+CARTS_S = 2 * 86_400
 """As long as the states that are noted are kept."""
 
 DOCUMENTED = (
-    *("{o17}:meta", "{v3}:meta", "{o17}:visits:<visitor>", "{v3}:purchases:<account>"),
+    *("{o17}:meta", "{v3}:meta", "{o17}:visits:<visitor>", "{o17}:cart:<visitor>", "{v3}:purchases:<account>"),
     *("{f7}:visitors:<member>", "{f7}:accounts:<member>", "{f7}:forgotten:<member>"),
 )
 """As the documents call the keys."""
@@ -56,6 +58,9 @@ class Kind(NamedTuple):
 
 
 VISITS = Kind("o", "visits")
+CARTS = Kind("o", "cart")
+"""Written with those of visits, so that both stand at one offset."""
+
 PURCHASES = Kind("v", "purchases")
 
 
@@ -116,14 +121,17 @@ class FeatureStore(Asks):
         """States by name, each in its partition, in one round trip; by whoever does not write them."""
         return known(list(places), await self._all([("GET", kind.key(partition, name)) for name, partition in places.items()]))
 
-    async def apply(self, kind: Kind, partition: int, before: int, after: int, states: Mapping[str, Kept]) -> None:
-        """Writes states and moves their partition from offset `before` to `after`, both or neither.
+    async def apply(
+        self, kind: Kind, partition: int, before: int, after: int, states: Mapping[str, Kept], carts: Mapping[str, Kept] | None = None
+    ) -> None:
+        """Writes states, and carts of visitors, and moves their partition from offset `before` to `after`, all or nothing.
 
         Raises:
             Fenced: the partition does not stand at `before`; nothing was changed.
         """
-        keys = [kind.meta(partition), *(kind.key(partition, name) for name in states)]
-        arguments = [before, after, *(part for kept in states.values() for part in kept)]
+        carts = carts or {}
+        keys = [kind.meta(partition), *(kind.key(partition, name) for name in states), *(CARTS.key(partition, name) for name in carts)]
+        arguments = [before, after, *(part for kept in (*states.values(), *carts.values()) for part in kept)]
         done, offset = await self.client.fcall("tillstream_keep_states", len(keys), *keys, *arguments)
         if not done:
             raise Fenced(partition, offset)

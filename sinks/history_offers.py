@@ -20,6 +20,7 @@ from tillstream.schemas.offers import (
     ClickedEvent,
     DecidedEvent,
     RedeemedEvent,
+    ReturnedEvent,
     ShownEvent,
     TriggeredEvent,
     decode_outcome,
@@ -31,7 +32,7 @@ from tillstream.sinks.history import COLUMNS, KAFKA, History, Record, Rows, inst
 OFFER = "offer."
 """What the types of outcomes begin with."""
 
-Reported = ShownEvent | ClickedEvent | RedeemedEvent | BoughtEvent
+Reported = ShownEvent | ClickedEvent | RedeemedEvent | BoughtEvent | ReturnedEvent
 
 OFFER_COLUMNS = {
     "page_views_log": (

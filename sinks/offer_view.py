@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from tillstream.kernels.offering import Made
 from tillstream.schemas.program_offer_mistakes import KEPT_DAYS_MAX
+from tillstream.sinks.carts import receipts_key
 from tillstream.sinks.offers import BUDGETS, DAY_S, FILLED, MARK_S, TOOK, TOOK_S, WHOSE, decode_made, encode_made, member_keys
 from tillstream.sinks.redis import Asks, Redis
 
@@ -81,7 +82,12 @@ class OfferView(Asks):
         return {name.decode(): int(count) for name, count in (await self.client.hgetall(BUDGETS)).items()}
 
     async def forget(self, members: Iterable[str]) -> None:
-        """Forgets what erased members were offered; a batch that is being judged meanwhile takes no decision on them (`MARK`)."""
-        answers = await self._all(("FCALL", "tillstream_forget_offers", 3, *member_keys(name), MARK_S) for name in members)
+        """Forgets what erased members were offered, and when they bought last.
+
+        A batch that is being judged meanwhile takes no decision on them (`MARK`).
+        """
+        names = list(members)
+        answers = await self._all(("FCALL", "tillstream_forget_offers", 3, *member_keys(name), MARK_S) for name in names)
         decisions = [decode_made(raw).decision_id for held in answers for raw in held]
         await self._all(("DEL", WHOSE + decision) for decision in decisions)
+        await self._all(("DEL", receipts_key(name)) for name in names)

@@ -1,12 +1,14 @@
 """The agents that keep features and decide on offers."""
 
 from collections.abc import Mapping
+from time import time_ns
 from typing import Any
 
 import faust
 from faust.types import TP
 
 from tillstream.sinks.features import PURCHASES, VISITS
+from tillstream.streams.abandon import LOOK_EVERY_S
 from tillstream.streams.programs import FOLLOW_EVERY_S
 from tillstream.streams.roles import IN_PROGRESS, STATS_EVERY_S
 from tillstream.streams.runtime_offers import OffersRuntime
@@ -21,6 +23,9 @@ def add(app: faust.App, transport: Transport, runtime: OffersRuntime) -> None:
     async def stand(assigned: set[TP]) -> Mapping[TP, int]:
         await runtime.start()
         kinds = {CLICKSTREAM: VISITS, TRANSACTIONS: PURCHASES}
+        for tp in assigned:
+            if tp.topic == CLICKSTREAM:
+                runtime.abandon.hold(tp.partition, time_ns() // 1_000_000)
         return {tp: await runtime.store.standing(kinds[tp.topic], tp.partition) + 1 for tp in assigned if tp.topic in kinds}
 
     transport.assignment_hooks.append(stand)
@@ -36,6 +41,10 @@ def add(app: faust.App, transport: Transport, runtime: OffersRuntime) -> None:
     @app.timer(interval=REFRESH_S)  # type: ignore[untyped-decorator]
     async def refresh_champions() -> None:
         await runtime.refresh_champions()
+
+    @app.timer(interval=LOOK_EVERY_S)  # type: ignore[untyped-decorator]
+    async def look_for_carts() -> None:
+        await runtime.look_for_carts([tp.partition for tp in app.consumer.assignment() if tp.topic == CLICKSTREAM])
 
     @app.agent(app.topic(CLICKSTREAM), name="observe", concurrency=IN_PROGRESS["observe"])
     async def observe(stream: faust.StreamT[Any]) -> None:

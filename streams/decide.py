@@ -4,39 +4,44 @@ A batch goes through these steps, in this order:
 
 (1) ask the kernel which offers' triggers agree with each event (kernels/offer_occasions.py), of those in force on its local date;
 (2) read, in one round trip, who the members are, their decisions so far, and how often a visitor did such things; note what was seen;
-(3) judge (kernels/offering.py): who is asked, what the models said, and the first reason against every other offer;
+(3) judge (kernels/offering.py): who is asked, what the models said, and the first reason against every other offer; where a program leaves
+    the choice among those that fit to a draw, draw (streams/offer_choice.py);
 (4) take the decisions in Redis (sinks/offers.py), each under its event: caps, cool-downs and budgets hold over all workers;
 (5) append `offer.decided`, of the control group too, to `outcomes`, `offer.triggered` of the others to `triggers`, and `offer.bought`
-    where a receipt answers an earlier decision; then whoever called acknowledges.
+    where a receipt answers an earlier decision, which is noted in Redis first, for returns (streams/offer_returns.py); then whoever called
+    acknowledges.
 
 Delivery: at least once. A batch that is judged again finds its decisions in (4), and appends the same ids: readers drop repeats.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from tillstream.kernels.instants import instant_ms
-from tillstream.kernels.offer_occasions import RECEIPT, Match, answers_to, matches
-from tillstream.kernels.offering import NO_VERSION, Occasioned, Placed, Verdict, member_zone, offers_in_force, verdict
+from tillstream.kernels.offer_occasions import ABANDONED, RECEIPT, Match, answers_to, matches
+from tillstream.kernels.offering import NO_VERSION, Candidate, Occasioned, Placed, Reason, Verdict, member_zone, offers_in_force, verdict
 from tillstream.kernels.registry import Registry
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.member_state import Member
 from tillstream.schemas.offers import Judgement
-from tillstream.schemas.program_offers import Offer
+from tillstream.schemas.program_offers import ChoicePolicy, Offer
+from tillstream.sinks.bought import BoughtStore
 from tillstream.sinks.offers import Answer, Attempt, First, OfferStore
 from tillstream.sinks.registry import RegistryStore
 from tillstream.sinks.state import keys
 from tillstream.sinks.writer import Record, Writer
 from tillstream.streams.groups import partition_of
 from tillstream.streams.offer_cases import Asked, Case, Ready, case_key, person_of, seen, unmet_of
+from tillstream.streams.offer_choice import Drawn, drawn
 from tillstream.streams.offer_records import bought_records, decided_records
 from tillstream.streams.stats import Stats
 
-AGE_MS_MAX = {"click": 5 * 60_000, RECEIPT: 60 * 60_000}
+CLICK_AGE_MS_MAX = 5 * 60_000
+AGE_MS_MAX = {RECEIPT: 60 * 60_000, ABANDONED: 60 * 60_000}
 """An event that is older than this when it is judged triggers nothing: the page is closed, the member has left the shop."""
 
 MEMBER_KEY = 5
@@ -58,6 +63,9 @@ class Scorer(Protocol):
     def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
         """What a model says; None: there is none of this name yet."""
 
+    def lessons(self, offer_id: str) -> int:
+        """How many lessons an offer's model has had."""
+
 
 class Decide:
     """Decides on offers; `timetable` gives the programs of the moment, `partitions` are those of `transactions`."""
@@ -68,6 +76,7 @@ class Decide:
     ) -> None:  # fmt: skip
         self.timetable = timetable
         self.store = store
+        self.bought = BoughtStore(store.client)
         self.registry = registry
         self.writer = writer
         self.stats = stats
@@ -94,13 +103,20 @@ class Decide:
             return
         ready = await self.read(asked)  # (2)
         judged = [self.judged(timetable, one) for one in ready]  # (3)
+        drawn = [self.drawn(timetable, one, found) for one, found in zip(ready, judged, strict=True)]
         attempts = [
-            Attempt(one.person.member_id, case_key(one.case), found.fit) for one, found in zip(ready, judged, strict=True)
+            Attempt(one.person.member_id, case_key(one.case), found.fit) for one, found in zip(ready, drawn, strict=True)
         ]
         answers = await self.store.take(attempts)  # (4)
         records: list[Record] = []
-        for one, found, answer in zip(ready, judged, answers, strict=True):
-            records += self.told(timetable, one, found, answer)
+        bought = [(item, record) for one in ready for item, record in bought_records(timetable, one)]
+        if bought:
+            await self.bought.note(item for item, _ in bought)
+        for one, found, order, answer in zip(ready, judged, drawn, answers, strict=True):
+            records += self.told(timetable, one, found.against, order, answer)
+        for item, record in bought:
+            self.stats.count_offer(item.offer_id, "bought")
+            records.append(record)
         if records:
             await self.writer.append(records)  # (5)
 
@@ -108,10 +124,21 @@ class Decide:
         """The offers whose triggers agree; none where it is too late for any."""
         happened = case.happened
         found = matches(self.in_force(timetable, happened.at.astimezone(timetable.zone).date(), happened.name), happened)
-        late = now_ms - instant_ms(happened.at) > AGE_MS_MAX[RECEIPT if happened.name == RECEIPT else "click"]
+        late = now_ms - instant_ms(happened.at) > AGE_MS_MAX.get(happened.name, CLICK_AGE_MS_MAX)
         for match in found if late else []:
             self.stats.count_offer(match.placed.offer.id, "too_old")
         return [] if late else found
+
+    def refuse(self, case: Case, reason: Reason) -> None:
+        """Counts a reason against all offers that an event would have led to."""
+        timetable, happened = self.timetable(), case.happened
+        for match in matches(self.in_force(timetable, happened.at.astimezone(timetable.zone).date(), happened.name), happened):
+            self.stats.count_offer(match.placed.offer.id, reason)
+
+    def waits(self) -> list[int]:
+        """After how many minutes offers take a cart for abandoned."""
+        offers = [offer for version in self.timetable().versions for offer in version.program.offers]
+        return sorted({offer.trigger.minutes for offer in offers if offer.trigger.on == ABANDONED and offer.trigger.minutes is not None})
 
     def in_force(self, timetable: Timetable, day: date, name: str) -> list[Placed]:
         """The offers of a local date that look at events of a name; worked out once for each, until there are other programs."""
@@ -119,7 +146,8 @@ class Decide:
             self._offers = (timetable, {})
         known = self._offers[1]
         if (day, name) not in known:
-            known[day, name] = [placed for placed in offers_in_force(timetable, day) if answers_to(placed.offer.trigger, name)]
+            placed = [(one, one.offer.trigger) for one in offers_in_force(timetable, day)]
+            known[day, name] = [one for one, trigger in placed if answers_to(trigger, name, trigger.minutes)]
         return known[day, name]
 
     async def read(self, asked: Sequence[Asked]) -> list[Ready]:
@@ -180,9 +208,17 @@ class Decide:
             model=offer.model, version=NO_VERSION, score=0.0, features=features
         )
 
-    def told(self, timetable: Timetable, one: Ready, found: Verdict, answer: Answer) -> Iterator[Record]:
+    def drawn(self, timetable: Timetable, one: Ready, found: Verdict) -> Drawn:
+        """The offers that fit, in the order in which they are tried."""
+
+        def policy(candidate: Candidate) -> ChoicePolicy:
+            return timetable.by_version[candidate.placed.version].program.offer_choice.policy
+
+        return drawn(found.fit, policy, self.scorer.lessons, one.person.member_id, case_key(one.case))
+
+    def told(self, timetable: Timetable, one: Ready, refused: Mapping[str, Reason], found: Drawn, answer: Answer) -> Iterator[Record]:
         """What stands for an event, as records; counted, and so are the reasons against all other offers."""
-        against = found.against | answer.against
+        against = {**refused, **answer.against}
         chosen = next((item for item in found.fit if answer.made is not None and item.made.offer_id == answer.made.offer_id), None)
         for candidate in found.fit:
             if candidate is not chosen:
@@ -191,7 +227,4 @@ class Decide:
             self.stats.count_offer(offer_id, reason)
         if chosen is not None and answer.made is not None:
             self.stats.count_offer(chosen.made.offer_id, answer.made.group)
-            yield from decided_records(timetable, one, chosen, answer.made)
-        for offer_id, record in bought_records(timetable, one):
-            self.stats.count_offer(offer_id, "bought")
-            yield record
+            yield from decided_records(timetable, one, *found.chosen(chosen, answer.against), answer.made)

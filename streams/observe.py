@@ -5,7 +5,8 @@ A batch of one partition goes through these steps, in this order:
 (1) decode; what is no page view is counted and left: anybody may write pages, and a dead letter for each would be kept for ever;
 (2) read the states of its visitors, and the offset that they stand at, in one round trip; what is in them already is skipped;
 (3) fold the page views into the states, one by one (models/features/visits.py), each at its own time; of a visitor who floods, what is
-    beyond `visitor_events_max` in a minute is counted and left: it costs no more than its decoding;
+    beyond `visitor_events_max` in a minute is counted and left: it costs no more than its decoding; into carts as well where an offer asks
+    (models/features/carts.py), and note when they will have been left for long enough (streams/abandon.py);
 (4) look up who the visitors are, by what they claim or the receipts of what they bought; of members who do not agree to it, only the link
     is kept;
 (5) note whose the states are, so that an erasure finds them, and read the purchases of those of whom anything is to be decided;
@@ -17,7 +18,7 @@ Delivery: exactly once in effect; the idempotency key is the offset. A refused w
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from datetime import datetime
 from time import time_ns
 from typing import NamedTuple
@@ -28,6 +29,7 @@ from msgspec import structs
 
 from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import of_click
+from tillstream.models.features.carts import CHANGES, Cart, carted, decode_cart, encode_cart
 from tillstream.models.features.declared import features
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.visits import Visits, arrived, decode_visits, encode_visits, is_flooding, seen, unobserved
@@ -36,7 +38,8 @@ from tillstream.schemas.events import Malformed
 from tillstream.schemas.program_offers import OfferGoods
 from tillstream.schemas.receipts import Identity
 from tillstream.sinks.directory import Directory
-from tillstream.sinks.features import VISITORS_S, VISITS, FeatureStore, Kept, Trace
+from tillstream.sinks.features import CARTS, CARTS_S, VISITORS_S, VISITS, FeatureStore, Kept, Trace
+from tillstream.streams.abandon import Abandon
 from tillstream.streams.bought import Bought
 from tillstream.streams.decide import Decide, Occasions
 from tillstream.streams.offer_cases import Case
@@ -75,8 +78,9 @@ class Observe:
     """Observes batches of page views; `partitions` are those of `transactions`, `events_max` of one visitor count in a minute."""
 
     def __init__(
-        self, store: FeatureStore, directory: Directory, partitions: int, events_max: int, stats: Stats, decide: Decide | None = None
-    ) -> None:
+        self, store: FeatureStore, directory: Directory, partitions: int, events_max: int, stats: Stats, decide: Decide | None = None,
+        abandon: Abandon | None = None,
+    ) -> None:  # fmt: skip
         self.store = store
         self.directory = directory
         self.persons = Persons(directory.registry)
@@ -84,6 +88,7 @@ class Observe:
         self.events_max = events_max
         self.stats = stats
         self.decide = decide
+        self.abandon = abandon
 
     async def observe(self, partition: int, messages: Sequence[Message]) -> None:
         """Takes one batch through the steps of the module.
@@ -98,12 +103,13 @@ class Observe:
         new = [one for one in read if one.offset > offset]
         folded = fold(new, found, self.events_max)  # (3)
         self.stats.count_clicks(observed=len(folded), flooding=len(new) - len(folded), malformed=len(messages) - len(read))
+        carts = await self.carted(partition, [one.arrived for one in folded])
         known = await self.known(folded)  # (4)
         latest = {one.arrived.click.data.visitor_id: one for one in known}
         bought = Bought(self.store, self.partitions)
         asked = self.asked(known, bought)
         accounts = {one.case.account_id for one in asked.asked if one.scored} if asked is not None else set[str]()
-        forgotten, _ = await asyncio.gather(self.store.note_visitors(traces_of(partition, latest)), bought.load(accounts))  # (5)
+        forgotten, _ = await asyncio.gather(self.store.note_visitors(traces_of(partition, latest, carts)), bought.load(accounts))  # (5)
         if self.decide is not None and asked is not None:
             # Before the states are written: what is judged again after a crash is judged by the same.
             await self.decide.take(asked)  # (6)
@@ -112,12 +118,32 @@ class Observe:
             for visitor, one in latest.items()
             if VISITS.key(partition, visitor) not in forgotten
         }
-        await self.store.apply(VISITS, partition, offset, last, states)  # (7)
+        kept = {
+            visitor: Kept(encode_cart(cart), CARTS_S) for visitor, cart in carts.items() if CARTS.key(partition, visitor) not in forgotten
+        }
+        await self.store.apply(VISITS, partition, offset, last, states, kept)  # (7)
+        if self.abandon is not None:
+            self.abandon.read(partition, messages[-1].timestamp()[1], time_ns() // 1_000_000)
 
     def asked(self, known: Sequence[Seen], bought: Bought) -> Occasions | None:
         """What is to be decided of; None: nothing ever is."""
         cases = [case for one in known if (case := case_of(one, bought)) is not None]
         return None if self.decide is None else self.decide.ask(cases, time_ns() // 1_000_000)
+
+    async def carted(self, partition: int, arrived: Sequence[Arrived]) -> dict[str, Cart]:
+        """The carts that page views have changed, by visitor; none where no offer asks for them."""
+        waits = [] if self.decide is None or self.abandon is None else self.decide.waits()
+        changes = [one for one in arrived if isinstance(one.click, CHANGES)] if waits else []
+        if not changes or self.abandon is None:
+            return {}
+        found = await self.store.read(CARTS, dict.fromkeys(visitors_of(changes), partition))
+        carts: dict[str, Cart | None] = {visitor: decode_cart(state) for visitor, state in found.items()}
+        for one in changes:
+            visitor = one.click.data.visitor_id
+            carts[visitor] = carted(carts.get(visitor), one.click, one.at_ms)
+        behind = {visitor: cart for visitor, cart in carts.items() if cart is not None}
+        await self.abandon.carts.note(partition, {name: cart.at_ms if cart.goods else None for name, cart in behind.items()}, waits)
+        return behind
 
     async def known(self, folded: Sequence[Seen]) -> list[Seen]:
         """The page views with persons."""
@@ -131,13 +157,18 @@ class Observe:
         return [without_link(one, erased) if person is None else with_person(one, person) for one, person in pairs]
 
 
-def traces_of(partition: int, latest: Mapping[str, Seen]) -> list[Trace]:
-    """Whose states a batch writes: the last page view of each visitor says it."""
-    return [
-        Trace(one.person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms, one.person.profiled)
-        for visitor, one in latest.items()
-        if one.person is not None
+def traces_of(partition: int, latest: Mapping[str, Seen], carts: Collection[str]) -> list[Trace]:
+    """Whose states a batch writes, and whose carts, which are no features: the last page view of each visitor says it."""
+    linked = [(visitor, one, one.person) for visitor, one in latest.items() if one.person is not None]
+    of_visits = [
+        Trace(person.member_id, VISITS.key(partition, visitor), one.arrived.at_ms, person.profiled) for visitor, one, person in linked
     ]
+    of_carts = [
+        Trace(person.member_id, CARTS.key(partition, visitor), one.arrived.at_ms, featured=False)
+        for visitor, one, person in linked
+        if visitor in carts
+    ]
+    return of_visits + of_carts
 
 
 def case_of(one: Seen, bought: Bought) -> Case | None:

@@ -14,14 +14,16 @@ from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.offers import (
     OFFERS_SOURCE,
     BoughtEvent,
+    BoughtOutcome,
     Cause,
+    Choice,
     Decided,
     DecidedEvent,
-    Outcome,
     Triggered,
     TriggeredEvent,
 )
 from tillstream.schemas.program_offers import Offer, purposes
+from tillstream.sinks.bought import Bought
 from tillstream.sinks.writer import Record
 from tillstream.streams.offer_cases import Ready, case_key
 from tillstream.streams.topics import OUTCOMES, TRIGGERS
@@ -29,8 +31,8 @@ from tillstream.streams.topics import OUTCOMES, TRIGGERS
 _encode = msgspec.json.Encoder().encode
 
 
-def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, made: Made) -> Iterator[Record]:
-    """The decision, and, unless it is of the control group, its trigger."""
+def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, choice: Choice | None, made: Made) -> Iterator[Record]:
+    """The decision, and, unless it is of the control group, its trigger; `choice` where it was drawn from several."""
     offer, happened = chosen.placed.offer, one.case.happened
     why = next(match.why for match in one.met if match.placed.offer.id == offer.id)
     decided = Decided(
@@ -47,6 +49,7 @@ def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, made: M
         success=offer.answer.outcome,
         consents={purpose: one.person.consents.get(purpose) is True for purpose in purposes(offer)},
         judgement=chosen.judgement,
+        choice=choice,
     )
     name = f"{made.decision_id}/decided"
     event = DecidedEvent(specversion="1.0", id=name, source=OFFERS_SOURCE, time=happened.at, data=decided)
@@ -57,8 +60,8 @@ def decided_records(timetable: Timetable, one: Ready, chosen: Candidate, made: M
         yield Record(TRIGGERS, one.person.account_id.encode(), _encode(trigger))
 
 
-def bought_records(timetable: Timetable, one: Ready) -> Iterator[tuple[str, Record]]:
-    """Earlier decisions that a receipt answers, by offer id: goods of the offer, after the decision, within its window."""
+def bought_records(timetable: Timetable, one: Ready) -> Iterator[tuple[Bought, Record]]:
+    """Earlier decisions that a receipt answers, with the goods that it does so by: of the offer, after the decision, within its window."""
     happened = one.case.happened
     if happened.name != RECEIPT:
         return
@@ -67,11 +70,24 @@ def bought_records(timetable: Timetable, one: Ready) -> Iterator[tuple[str, Reco
         offer = offer_of(timetable, made) if made.at_ms < at <= made.answer_ms else None
         goods = named(offer.goods, happened.articles) if offer is not None else []
         if goods:
-            amount = sum(article.amount for article in goods)
-            data = Outcome(decision_id=made.decision_id, receipt_id=happened.receipt_id, amount=amount)
+            data = BoughtOutcome(
+                decision_id=made.decision_id,
+                receipt_id=happened.receipt_id,
+                offer_id=made.offer_id,
+                amount=sum(article.amount for article in goods),
+                line_no=[article.line_no for article in goods],
+                line_amount=[article.amount for article in goods],
+            )
             name = f"{made.decision_id}/bought/{case_key(one.case)}"
             event = BoughtEvent(specversion="1.0", id=name, source=OFFERS_SOURCE, time=happened.at, data=data)
-            yield made.offer_id, Record(OUTCOMES, made.decision_id.encode(), _encode(event))
+            yield bought_of(event), Record(OUTCOMES, made.decision_id.encode(), _encode(event))
+
+
+def bought_of(event: BoughtEvent) -> Bought:
+    """What may come back of it."""
+    data = event.data
+    lines = dict(zip(data.line_no, data.line_amount, strict=True))
+    return Bought(event.id.rpartition("/")[2], data.decision_id, data.offer_id or "", lines)
 
 
 def triggered_of(timetable: Timetable, one: Ready, offer: Offer, made: Made, why: str) -> Triggered:

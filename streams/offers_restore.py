@@ -1,8 +1,9 @@
 """outcomes -> decisions in Redis, where they are missing: so that caps, cool-downs and budgets hold.
 
 A worker that starts (1) reads what decisions were appended since the last one started, or, where Redis was emptied, all of them, block by
-block, and puts back what is missing; (2) where anything was, makes the budgets what the whole topic says they triggered; (3) notes how far
-Redis is filled. So a Redis that came back from an older dump is filled as well.
+block, and puts back what is missing; (2) where anything was, or all was read, makes the budgets what the whole topic says they triggered;
+(3) notes how far Redis is filled. What of receipts may come back is put back as well (sinks/bought.py). So a Redis that came back from an
+older dump is filled as well.
 
 Left out are decisions on members that were erased since. What is not there again: how often visitors looked lately, and which purchases
 were first; both begin anew.
@@ -21,13 +22,14 @@ from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.offering import Made, ends
 from tillstream.kernels.timetable import Timetable
 from tillstream.schemas.events import Malformed
-from tillstream.schemas.offers import DecidedEvent, decode_outcome
+from tillstream.schemas.offers import BoughtEvent, DecidedEvent, decode_outcome
 from tillstream.schemas.program_offer_mistakes import KEPT_DAYS_MAX
+from tillstream.sinks.bought import BoughtStore
 from tillstream.sinks.offer_view import OfferView, Restored
 from tillstream.sinks.offers import TOOK_S, event_key
 from tillstream.sinks.redis import RedisEmptied
 from tillstream.sinks.registry import RegistryStore
-from tillstream.streams.offer_records import offer_of
+from tillstream.streams.offer_records import bought_of, offer_of
 from tillstream.streams.recovery import read_topic
 from tillstream.streams.topics import OUTCOMES
 
@@ -39,10 +41,13 @@ REPEATED_MS = 2 * 3_600_000
 
 
 class Block(NamedTuple):
-    """Decisions as they stand on the topic, each with the instant of its record in milliseconds; and the last offset that was read."""
+    """Decisions as they stand on the topic, each with the instant of its record in milliseconds; the last offset that was read; and what
+    receipts answered decisions by.
+    """
 
     decided: Sequence[tuple[DecidedEvent, int]]
     last: int
+    bought: Sequence[BoughtEvent] = ()
 
 
 class Triggered:
@@ -88,10 +93,12 @@ async def restore_offers(
     blocks = decided_blocks(kafka, first)
     while (block := await asyncio.to_thread(next, blocks, None)) is not None:  # (1)
         missing += await restore_block(view, registry, timetable, [event for event, _ in block.decided], now)
+        since = now - timedelta(days=KEPT_DAYS_MAX)
+        await BoughtStore(view.client).note(bought_of(event) for event in block.bought if event.time > since)
         for event, appended_ms in block.decided:
             triggered.add(event, appended_ms)
         last = block.last
-    if missing:
+    if missing or filled is None:
         await view.restore_budgets(triggered.counts if first == 0 else await asyncio.to_thread(counted, kafka, timetable))  # (2)
     token = await view.note_filled(last, filled)  # (3)
     if token is None:
@@ -135,7 +142,7 @@ def counted(kafka: Mapping[str, Any], timetable: Timetable) -> Counter[str]:
 
 def decided_blocks(kafka: Mapping[str, Any], first: int) -> Iterator[Block]:
     """The decisions from an offset on, `ROWS` at a time, with repeats."""
-    decided: list[tuple[DecidedEvent, int]] = []
+    decided, bought = list[tuple[DecidedEvent, int]](), list[BoughtEvent]()
     last = first - 1
     for message in read_topic(kafka, OUTCOMES, 0, first):
         last = message.offset() or 0
@@ -145,11 +152,13 @@ def decided_blocks(kafka: Mapping[str, Any], first: int) -> Iterator[Block]:
             continue
         if isinstance(event, DecidedEvent):
             decided.append((event, message.timestamp()[1]))
-        if len(decided) >= ROWS:
-            yield Block(decided, last)
-            decided = []
+        elif isinstance(event, BoughtEvent):
+            bought.append(event)
+        if len(decided) + len(bought) >= ROWS:
+            yield Block(decided, last, bought)
+            decided, bought = [], []
     if last >= first:
-        yield Block(decided, last)
+        yield Block(decided, last, bought)
 
 
 def made_of(timetable: Timetable, event: DecidedEvent) -> Made:

@@ -48,7 +48,6 @@ class Persons:
         consents = {member: consents_of(registry, member) for member in members}
         return [person_of(*found[identity, at], consents) if identity is not None else None for identity, at in named]
 
-
     async def erased(self, identities: Iterable[Identity]) -> set[str]:
         """The ids of members that were erased, among identities that are nobody's; no round trip where none is a member's id."""
         names = {identity.value for identity in identities if identity.scheme == "member"}

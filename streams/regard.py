@@ -2,7 +2,8 @@
 
 A batch of one partition goes through these steps, in this order:
 
-(1) decode; only sales and returns of known accounts say what somebody buys (what can't be decoded, accrue refuses);
+(1) decode; only sales and returns of known accounts say what somebody buys (what can't be decoded, accrue refuses); of voids only offers
+    want to know;
 (2) read the states of their accounts, and the offset that they stand at, in one round trip; what is in them already is skipped;
 (3) look up whose purchases they are: of members who do not agree to profiling nothing is kept;
 (4) fold them into the states, one by one (models/features/purchases.py), each at its own time;
@@ -24,13 +25,15 @@ from tillstream.kernels.offer_occasions import of_sale
 from tillstream.models.features.declared import features
 from tillstream.models.features.goods import Goods
 from tillstream.models.features.purchases import Purchases, bought, brought_back, decode_purchases, encode_purchases
-from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, decode
+from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, VoidEvent, decode
 from tillstream.schemas.program_offers import OfferGoods
+from tillstream.sinks.carts import CartStore
 from tillstream.sinks.features import ACCOUNTS_S, PURCHASES, FeatureStore, Kept, Trace
 from tillstream.sinks.registry import RegistryStore
 from tillstream.streams.decide import Decide
 from tillstream.streams.identify import ACCOUNT
 from tillstream.streams.offer_cases import Case
+from tillstream.streams.offer_returns import Returns
 from tillstream.streams.persons import Person, Persons
 
 ANONYMOUS = ACCOUNT + b"null"
@@ -57,9 +60,13 @@ class Regarded(NamedTuple):
 class Regard:
     """Regards batches of what accounts buy."""
 
-    def __init__(self, store: FeatureStore, registry: RegistryStore, decide: Decide | None = None) -> None:
+    def __init__(
+        self, store: FeatureStore, registry: RegistryStore, decide: Decide | None = None, carts: CartStore | None = None
+    ) -> None:
         self.store = store
+        self.carts = carts
         self.decide = decide
+        self.returns = None if decide is None else Returns(decide.bought, decide.writer, decide.stats)
         self.persons = Persons(registry)
 
     async def regard(self, partition: int, messages: Sequence[Message]) -> None:
@@ -68,15 +75,20 @@ class Regard:
         Raises:
             Fenced: another worker has written this partition's states meanwhile.
         """
-        arrived, last = decode_batch(messages), messages[-1].offset() or 0  # (1)
+        (arrived, voids), last = decode_batch(messages), messages[-1].offset() or 0  # (1)
         offset, found = await self.store.load(PURCHASES, partition, list(dict.fromkeys(one.account_id for one in arrived)))  # (2)
         if last <= offset:
             return
         new = [one for one in arrived if one.offset > offset]
         persons = await self.persons.of([(one.event.data.member, one.event.data.issued_at) for one in new])  # (3)
         regarded = fold(new, persons, found)  # (4)
+        if self.carts is not None and self.decide is not None and self.decide.waits():
+            await self.carts.note_receipts(bought_by(regarded))
         if self.decide is not None:
             await self.decide.decide([case for one in regarded if (case := case_of(one)) is not None], time_ns() // 1_000_000)
+        if self.returns is not None:
+            returns = [one.event for one in new if isinstance(one.event, ReturnEvent)]
+            await self.returns.take([*returns, *(event for at, event in voids if at > offset)])
         await self.keep(partition, offset, last, regarded)  # (5)
 
     async def keep(self, partition: int, before: int, after: int, regarded: Sequence[Regarded]) -> None:
@@ -98,6 +110,13 @@ class Regard:
         await self.store.apply(PURCHASES, partition, before, after, states)
 
 
+def bought_by(regarded: Iterable[Regarded]) -> list[tuple[str, int]]:
+    """Who has bought, when: what ends the waiting for their carts."""
+    return [
+        (one.person.member_id, one.arrived.at_ms) for one in regarded if one.person is not None and isinstance(one.arrived.event, SaleEvent)
+    ]
+
+
 def case_of(one: Regarded) -> Case | None:
     """A sale to a member, as offers look at it; None: it is a return, or nobody's."""
     event, purchases = one.arrived.event, one.purchases
@@ -110,9 +129,9 @@ def case_of(one: Regarded) -> Case | None:
     return Case(of_sale(event), one.person.member_id, one.person.account_id, featured if one.person.profiled else None)
 
 
-def decode_batch(messages: Iterable[Message]) -> list[Arrived]:
-    """The sales and returns of accounts, in order."""
-    arrived = []
+def decode_batch(messages: Iterable[Message]) -> tuple[list[Arrived], list[tuple[int, VoidEvent]]]:
+    """The sales and returns of accounts, and voids with their offsets, in order."""
+    arrived, voids = list[Arrived](), list[tuple[int, VoidEvent]]()
     for message in messages:
         raw = message.value() or b""
         if raw.startswith(ANONYMOUS):
@@ -121,11 +140,13 @@ def decode_batch(messages: Iterable[Message]) -> list[Arrived]:
             event = decode(raw, ROUTED_BYTES_MAX)
         except Malformed:
             continue
-        if isinstance(event, SaleEvent | ReturnEvent) and isinstance(event.accountid, str):
+        if isinstance(event, VoidEvent):
+            voids.append((message.offset() or 0, event))
+        elif isinstance(event, SaleEvent | ReturnEvent) and isinstance(event.accountid, str):
             arrived_ms = message.timestamp()[1]
             at_ms = min(instant_ms(event.data.issued_at), arrived_ms)
             arrived.append(Arrived(event, event.accountid, at_ms, arrived_ms, message.offset() or 0))
-    return arrived
+    return arrived, voids
 
 
 def fold(arrived: Sequence[Arrived], persons: Sequence[Person | None], found: dict[str, bytes]) -> list[Regarded]:

@@ -56,6 +56,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     visitor_events_max: int = 120
     deliver_private: bool = False
     deliver_metrics: str = ""
+    offers_metrics: str = ""
 
 
 class Runtime:

@@ -2,19 +2,24 @@
 
 import asyncio
 from datetime import UTC, datetime
+from time import time_ns
 
 import structlog
 
 from tillstream.models.checkpoints import Signer
+from tillstream.sinks.carts import CartStore
 from tillstream.sinks.checkpoints import CheckpointStore
 from tillstream.sinks.features import FeatureStore
 from tillstream.sinks.offer_view import OfferView
 from tillstream.sinks.offers import OfferStore
+from tillstream.streams.abandon import Abandon
 from tillstream.streams.decide import Decide
 from tillstream.streams.forget import Forget
 from tillstream.streams.learn import Learn
 from tillstream.streams.observe import Observe
+from tillstream.streams.offer_metrics import OfferMetrics
 from tillstream.streams.offers_restore import restore_offers
+from tillstream.streams.persons import Persons
 from tillstream.streams.programs import Programs
 from tillstream.streams.regard import Regard
 from tillstream.streams.runtime import Runtime, WorkerSettings
@@ -39,6 +44,8 @@ class OffersRuntime(Runtime):
 
     async def connect(self) -> None:
         await super().connect()
+        if self.settings.offers_metrics:
+            OfferMetrics(self.stats).serve(self.settings.offers_metrics)
         await self.directory_filled()
         self.store = FeatureStore(self.redis)
         posters = await self.programs.start()
@@ -47,8 +54,11 @@ class OffersRuntime(Runtime):
         self.champions = Champions(CheckpointStore(self.redis), Signer(self.settings.identity_key.encode()))
         await self.champions.refresh()
         decide = Decide(lambda: posters.timetable, offers, registry, self.routes, self.stats, self.champions, partitions)
-        self.observe = Observe(self.store, self.directory, partitions, self.settings.visitor_events_max, self.stats, decide)
-        self.regard = Regard(self.store, registry, decide)
+        carts = CartStore(self.redis)
+        self.abandon = Abandon(self.store, carts, Persons(registry), partitions, decide)
+        events_max = self.settings.visitor_events_max
+        self.observe = Observe(self.store, self.directory, partitions, events_max, self.stats, decide, self.abandon)
+        self.regard = Regard(self.store, registry, decide, carts)
         self.forget = Forget(self.store, registry, partitions, view)
 
     async def follow_programs(self) -> None:
@@ -60,6 +70,11 @@ class OffersRuntime(Runtime):
         """Takes models that were learned meanwhile."""
         if self.started:
             await self.champions.refresh()
+
+    async def look_for_carts(self, partitions: list[int]) -> None:
+        """Decides on carts that were left, of these partitions of `clickstream`."""
+        if self.started:
+            await self.abandon.look(partitions, time_ns() // 1_000_000)
 
     async def publish_stats(self) -> None:
         """Lets operators see what was decided."""

@@ -62,3 +62,8 @@ class Champions:
         except BadFeature:
             return None
         return Judgement(model=champion.name, version=champion.version, score=score, features=features)
+
+    def lessons(self, offer_id: str) -> int:
+        """How many lessons the offer's champion has had; 0: there is none."""
+        champion = self.by_offer.get(offer_id)
+        return 0 if champion is None else champion.outcomes

@@ -435,7 +435,7 @@ def test_kafka_that_is_not_there_is_named_with_its_setting(place: Place, command
     "command",
     [
         *("worker", "worker --role history", "worker --role offers", "worker --role models"),
-        *("verify", "explain --receipt r", "rebuild --yes", "offers status", "vouchers status --series s"),
+        *("verify", "explain --receipt r", "rebuild --yes", "offers status", "models status", "vouchers status --series s"),
     ],
 )
 def test_redis_that_is_not_there_is_named_with_its_setting(place: Place, command: str) -> None:

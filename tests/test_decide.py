@@ -1,6 +1,7 @@
 """Page views and receipts become decisions, outcomes and triggers, on a real Kafka and Redis, each once."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.member_events import said, sealed
+from tests.test_program_file import HEAD
 from tests.test_program_offers import offer, program
 from tillstream.embedded.broker import Broker
 from tillstream.embedded.redis import Redis as RedisProcess
@@ -17,9 +19,11 @@ from tillstream.kernels.facts import fact_of, subject_of
 from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.offer_occasions import RECEIPT, Article, Happened
 from tillstream.kernels.timetable import Timetable
+from tillstream.models.bandit import probabilities
 from tillstream.schemas.offers import (
     BoughtEvent,
     Cause,
+    Choice,
     Decided,
     DecidedEvent,
     Judgement,
@@ -37,6 +41,7 @@ from tillstream.sinks.writer import Record, Writer
 from tillstream.streams.decide import Decide, Scorer
 from tillstream.streams.offer_cases import Case
 from tillstream.streams.offers_restore import Triggered, restore_offers
+from tillstream.streams.rebuild import empty
 from tillstream.streams.stats import Stats
 from tillstream.streams.topics import OUTCOMES, TRIGGERS, ensure_topics
 
@@ -233,12 +238,18 @@ class NoModels:
         """None, of whatever model."""
         return None
 
+    def lessons(self, offer_id: str) -> int:
+        return 0
+
 
 class Fixed:
     """A model that says the same of everybody."""
 
     def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
         return Judgement(model=model, version="7", score=0.4, features=features)
+
+    def lessons(self, offer_id: str) -> int:
+        return 7
 
 
 def test_decision_carries_what_the_model_said_and_looked_at_on_the_members_clock(servers: Servers) -> None:
@@ -367,3 +378,118 @@ def test_repeats_of_decisions_count_once_and_what_is_remembered_is_bounded() -> 
         triggered.add(decided(max(0, number - 60)), number * 60_000)  # Judged again an hour later.
     assert triggered.counts == {"o": 1_000}
     assert len(triggered.lately) < 200
+
+
+def test_rebuild_leaves_the_budgets_of_offers_to_those_who_restore_them(servers: Servers) -> None:
+    async def work(room: Room) -> None:
+        await room.enrol("a")
+        await room.restore()
+        await room.decide(click("rebuilt-1", "a"))
+        view = OfferView(room.store.client)
+        before = await view.spent()
+        await empty(room.store.client, PARTITIONS)
+        assert await view.spent() == before
+        await room.enrol("a")
+        await room.restore()
+        assert (await view.spent())["rebuilt"] == before["rebuilt"] == 1
+
+    within(servers, program(offer("budget = 3", "rebuilt")), work)
+
+
+class ByOffer:
+    """A model for each offer, of so many lessons, that says the same of everybody."""
+
+    def __init__(self, lessons: int, **scores: float) -> None:
+        self.taught = lessons
+        self.scores = scores
+
+    def score(self, model: str, offer_id: str, features: dict[str, float]) -> Judgement | None:
+        return Judgement(model=model, version="7", score=self.scores[offer_id], features=features)
+
+    def lessons(self, offer_id: str) -> int:
+        return self.taught
+
+
+BANDIT = HEAD + '[offer_choice]\npolicy = "bandit"\n'
+
+
+async def each(room: Room, members: list[str]) -> None:
+    """A page view of each; one by one, since the embedded broker's end of a topic counts what was appended together as one record."""
+    for member in members:
+        await room.decide(click(f"e-{member}", member))
+
+
+def own(room: Room) -> list[Decided]:
+    """The decisions by the room's program: for the same reason those of other tests may be among what is read."""
+    version = room.timetable.versions[0].version
+    return [event.data for event in room.outcomes() if isinstance(event, DecidedEvent) and event.data.program_version == version]
+
+
+def test_offers_of_a_bandit_are_drawn_as_often_as_their_recorded_probabilities_say(servers: Servers) -> None:
+    scorer = ByOffer(10, bread=0.2, cheese=0.35, tea=0.05)
+    text = program(*(offer('model = "m"', name) for name in scorer.scores), head=BANDIT)
+    members = [f"m{number}" for number in range(200)]
+
+    async def work(room: Room) -> None:
+        for member in members:
+            await room.enrol(member)
+        await each(room, members)
+        decided = own(room)
+        assert len(decided) == 200
+        wanted = probabilities(scorer.scores, 10)
+        for data in decided:
+            assert data.choice == Choice(policy="bandit", probability=wanted[data.offer_id], lessons=10, scores=scorer.scores)
+            assert data.judgement is not None
+            assert data.judgement.exploration == wanted[data.offer_id]
+        counted = Counter(data.offer_id for data in decided)
+        for name, share in wanted.items():
+            assert abs(counted[name] - 200 * share) < 4 * (200 * share * (1 - share)) ** 0.5, name
+        # From the topic's first record, into emptied Redis: the same decisions.
+        keys = [key async for key in room.store.client.scan_iter(match="*:made:*")]
+        await room.store.client.delete(*keys)
+        await each(room, members)
+        assert own(room) == [*decided, *decided]
+
+    within(servers, text, work, scorer)
+
+
+def test_offer_drawn_whose_budget_is_spent_gives_way_to_the_next_one_drawn(servers: Servers) -> None:
+    scorer = ByOffer(0, bread=0.2, cheese=0.2, tea=0.2)
+    text = program(offer('model = "m"\nbudget = 1', "bread"), *(offer('model = "m"', name) for name in ("cheese", "tea")), head=BANDIT)
+    members = [f"m{number}" for number in range(30)]
+
+    async def work(room: Room) -> None:
+        for member in members:
+            await room.enrol(member)
+        await each(room, members)
+        decided = own(room)
+        assert [data.offer_id for data in decided].count("bread") == 1
+        second = [data for data in decided if data.choice is not None and len(data.choice.scores) == 2]
+        assert len(second) == room.stats.offers["bread"]["budget_spent"] > 0
+        assert {data.choice.probability for data in second if data.choice is not None} == {0.5}
+        first = [data.choice.probability for data in decided if data not in second and data.choice is not None]
+        assert first == pytest.approx([1 / 3] * len(first))
+
+    within(servers, text, work, scorer)
+
+
+def test_offers_of_a_program_without_a_policy_or_of_another_channel_are_not_drawn(servers: Servers) -> None:
+    scorer = ByOffer(0, bread=0.2, cheese=0.35, tea=0.9)
+    two = program(offer('model = "m"', "bread"), offer('model = "m"', "cheese"))
+    apart = program(
+        offer('model = "m"', "bread"), offer('model = "m"', "cheese"), offer('model = "m"\nchannel = "sms"', "tea"), head=BANDIT
+    )
+    members = [f"m{number}" for number in range(20)]
+
+    async def best(room: Room) -> None:
+        for member in members:
+            await room.enrol(member)
+        await each(room, members)
+        found = own(room)
+        assert len(found) == 20
+        assert all(data.choice is None and data.judgement is not None and data.judgement.exploration == 1 for data in found)
+        offers = room.timetable.versions[0].program.offers
+        assert {data.offer_id for data in found} == {max((offer.id for offer in offers), key=scorer.scores.__getitem__)}
+
+    within(servers, two, best, scorer)
+    within(servers, apart, best, scorer)

@@ -19,7 +19,7 @@ import tillstream
 from tillstream.config import ENVIRONMENT_PREFIX, Config
 from tillstream.gateway.table import ROUTES
 from tillstream.schemas.program_file import parse_program
-from tillstream.schemas.program_offers import AnswerTerms, Frequency, Occasion, Offer, OfferCap, OfferGoods, OfferWorth, Span
+from tillstream.schemas.program_offers import AnswerTerms, Frequency, Occasion, Offer, OfferCap, OfferChoice, OfferGoods, OfferWorth, Span
 from tillstream.schemas.program_parts import Goods, Who
 from tillstream.schemas.programs import (
     AWARD_FORMS,
@@ -48,7 +48,9 @@ from tillstream.schemas.programs import (
     award_form,
 )
 from tillstream.simulate import Simulation
+from tillstream.sinks.bought import BOUGHT_KEY
 from tillstream.sinks.budgets import BUDGETS, TURN
+from tillstream.sinks.carts import CART_KEYS
 from tillstream.sinks.directory import MEMBERS_KEY
 from tillstream.sinks.features import DOCUMENTED
 from tillstream.sinks.registry import KEYS
@@ -82,7 +84,7 @@ priority = 1
 KINDS = (
     *(Program, Head, Unit, Expires, Spending, Worth, Group, Rule, When, Goods, Lines, Award, Cap, MemberCap),
     *(MemberTerms, Bought, Window, Streak, Exchange, Target, Tiers, TierWindow, Level),
-    *(Offer, OfferGoods, Occasion, OfferWorth, OfferCap, Frequency, AnswerTerms, Span, Who),
+    *(Offer, OfferGoods, Occasion, OfferWorth, OfferCap, OfferChoice, Frequency, AnswerTerms, Span, Who),
 )
 KEYS_OF_PROGRAMS = {field.encode_name for kind in KINDS for field in msgspec.structs.fields(kind)}
 
@@ -182,7 +184,8 @@ def test_architecture_names_every_topic_and_key() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
     for spec in topic_specs(32):
         assert f"| `{spec.name}` |" in text
-    for key in (*keys(17), BUDGETS, TURN, MEMBERS_KEY, *KEYS, *DOCUMENTED, *VOUCHER_KEYS, f"{CHANNEL}<gateway>", f"{ANSWER}<key>"):
+    others = (BOUGHT_KEY, BUDGETS, TURN, MEMBERS_KEY, f"{CHANNEL}<gateway>", f"{ANSWER}<key>")
+    for key in (*keys(17), *KEYS, *DOCUMENTED, *CART_KEYS, *VOUCHER_KEYS, *others):
         assert f"`{key}`" in text
     library = (ROOT / "sinks/state.lua").read_text()
     for key in re.findall(r"^--\s+\{p17\}:(\w+)", library, re.MULTILINE):

@@ -47,6 +47,7 @@ OUTCOMES = [
     outcome(1, "clicked"),
     outcome(1, "bought", receipt_id="r-1", amount=1_599),
     outcome(3, "bought", receipt_id="r-2", amount=900),
+    outcome(3, "returned", receipt_id="r-2", amount=900),
 ]
 
 TRIGGERS = [
@@ -97,7 +98,7 @@ def test_repeated_block_is_dropped_on_arrival(client: Client) -> None:  # noqa: 
         history.write_clicks(3, numbered(VIEWS))
         history.write_outcomes(0, numbered(OUTCOMES))
         history.write_triggers(2, numbered(TRIGGERS))
-    tables = {"page_views_log": 5, "offer_decisions_log": 3, "offer_outcomes_log": 4, "offer_triggers_log": 2}
+    tables = {"page_views_log": 5, "offer_decisions_log": 3, "offer_outcomes_log": 5, "offer_triggers_log": 2}
     assert {table: rows(client, f"SELECT count() FROM {table}")[0][0] for table in tables} == tables
 
 
@@ -117,6 +118,7 @@ def test_outcomes_are_there_once(written: Client) -> None:
     query = "SELECT decision_id, kind, receipt_id, amount FROM offer_outcomes ORDER BY 1, 2"
     assert rows(written, query) == [
         ("d1", "bought", "r-1", 1_599), ("d1", "clicked", None, None), ("d1", "shown", None, None), ("d3", "bought", "r-2", 900),
+        ("d3", "returned", "r-2", 900),
     ]  # fmt: skip
 
 
@@ -141,5 +143,5 @@ def test_analyst_what_is_looked_at_and_not_bought(written: Client) -> None:
 
 def test_analyst_how_offers_do(written: Client) -> None:
     assert rows(written, QUERIES["How offers do"]) == [
-        ("cheese", "control", 1, 0, 0, 1, 100.0), ("cheese", "treated", 2, 1, 0, 1, 50.0),
+        ("cheese", "control", 1, 0, 0, 0, 0.0), ("cheese", "treated", 2, 1, 0, 1, 50.0),
     ]  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 
 from tillstream.models import contest as contests
 from tillstream.models.contest import Contest
-from tillstream.models.learning import GRACE, Learner
+from tillstream.models.learning import GRACE, Learner, Pending
 from tillstream.models.propensity import UnknownModel
 from tillstream.schemas.offers import OutcomeEvent, decode_outcome
 
@@ -91,6 +91,52 @@ def test_learner_outcome_after_the_window_or_of_nobody_counts_as_late() -> None:
     assert learner.counts["late_or_unknown"] == 2
     assert learner.counts["failures"] == 1
     assert learner.offers["cheese"].amounts["treated"].y == 0
+
+
+def bought_and_returned(*told: tuple[str, str, int], success: str = "bought") -> tuple[Learner, Pending]:
+    """A decision and what was told of it: the kind, the receipt, the amount; before its end, and after it."""
+    learner = after(Learner(["logistic"]), decided(1, START, success=success))
+    for number, (kind, receipt, amount) in enumerate(told):
+        after(learner, answer(kind, 1, START + timedelta(hours=number), receipt_id=receipt, amount=amount))
+    return learner, learner.pending["d-1"]
+
+
+@pytest.mark.parametrize(
+    ("told", "success", "amount"),
+    [
+        ([("bought", "r1", 500)], True, 500),
+        ([("bought", "r1", 500), ("returned", "r1", 200)], True, 300),
+        ([("bought", "r1", 500), ("returned", "r1", 200), ("returned", "r1", 300)], False, None),
+        ([("returned", "r1", 500), ("bought", "r1", 500)], False, None),
+        ([("bought", "r1", 500), ("returned", "r1", 500), ("bought", "r2", 100)], True, 100),
+        ([("bought", "r1", 500), ("bought", "r2", 100)], True, 600),
+        ([("bought", "r1", 0)], True, 0),
+        ([("bought", "r1", 0), ("returned", "r1", 0)], False, None),
+        ([("bought", "r1", 500), ("returned", "r9", 500)], True, 500),
+        ([("bought", "r1", 500), ("returned", "r1", 900)], False, None),
+    ],
+)  # fmt: skip
+def test_learner_takes_off_what_came_back(told: list[tuple[str, str, int]], success: bool, amount: int | None) -> None:
+    learner, pending = bought_and_returned(*told)
+    assert (pending.success, pending.amount) == (success, amount)
+    after(learner, later())
+    assert learner.counts["successes" if success else "failures"] == 1
+    arms = learner.offers["cheese"]
+    assert (arms.purchases["treated"].y, arms.amounts["treated"].y) == (int(success), amount or 0)
+
+
+def test_learner_return_told_twice_counts_once_and_one_after_the_window_not_at_all() -> None:
+    learner, pending = bought_and_returned(("bought", "r1", 500))
+    back = answer("returned", 1, START + timedelta(hours=5), receipt_id="r1", amount=200)
+    after(learner, back, back, answer("returned", 1, START + WINDOW + timedelta(seconds=1), receipt_id="r1", amount=300))
+    assert pending.amount == 300
+    assert learner.counts["late_or_unknown"] == 1
+
+
+def test_learner_return_leaves_an_offer_that_counts_redemptions_a_success() -> None:
+    told = [("redeemed", "r1", 0), ("bought", "r1", 500), ("returned", "r1", 500)]
+    _, pending = bought_and_returned(*told, success="redeemed")
+    assert (pending.success, pending.amount) == (True, None)
 
 
 def test_learner_outcome_of_a_clock_that_is_years_ahead_ends_no_window() -> None:
@@ -185,11 +231,17 @@ def test_challenger_that_is_better_is_promoted_and_one_no_better_is_not() -> Non
         features = {"a": float(chance.random() < 0.5), "b": float(chance.random() < 0.5)}
         outcome = chance.random() < (0.5 if features["a"] != features["b"] else 0.05)
         for one in (contest, same):
-            one.learn(features, one.scores(features), outcome, 0.05)
+            one.learn(features, one.scores(features), outcome, 0.05, START)
     assert contest.champion.name == "forest"
     assert contest.version == "forest.1500"
     assert [one.what for one in contest.happened] == ["promotion"]
-    assert contest.happened[0].lessons >= contests.DECISIONS_MIN
+    promotion = contest.happened[0]
+    assert promotion.lessons >= contests.DECISIONS_MIN
+    assert (promotion.at, promotion.before, promotion.model) == (START, "logistic", "forest")
+    assert promotion.look is not None
+    assert promotion.look.decisions == promotion.lessons
+    assert promotion.look.positives >= contests.POSITIVES_MIN
+    assert promotion.look.better
     assert same.happened == []
 
 
@@ -203,7 +255,8 @@ def test_challenger_no_better_is_promoted_in_at_most_one_of_twenty_seeds() -> No
             outcome = chance.random() < 0.1
             one, other = contests.loss(chance.uniform(0.05, 0.15), outcome), contests.loss(chance.uniform(0.05, 0.15), outcome)
             challenger.compare(one, other, outcome)
-            if challenger.better(1):
+            look = challenger.look(1)
+            if look is not None and look.better:
                 promoted += 1
                 break
     assert promoted <= 16  # 5 % of 200 is 10; 17 or more would come once in forty times.

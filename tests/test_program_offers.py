@@ -52,6 +52,12 @@ def paths(text: str) -> dict[str, str]:
         (offer(trigger='trigger = { on = "receipt", event = ["search"] }'), ".trigger.event", "belongs to offers"),
         (offer(trigger='trigger = { on = "receipt", count = 2 }'), ".trigger.count", "belongs to offers"),
         (offer(trigger='trigger = { on = "receipt", first_purchase = true }'), ".trigger.first_purchase", "of which goods"),
+        (offer(trigger='trigger = { on = "cart_abandoned" }'), ".trigger.minutes", "after how many minutes"),
+        (offer(trigger='trigger = { on = "cart_abandoned", minutes = 1441 }'), ".trigger.minutes", "more than 1440"),
+        (offer(trigger='trigger = { on = "cart_abandoned", minutes = 5, count = 2 }'), ".trigger.count", "belongs to offers"),
+        (offer(trigger='trigger = { on = "cart_abandoned", minutes = 5, event = ["search"] }'), ".trigger.event", "belongs to offers"),
+        (offer(trigger='trigger = { on = "cart_abandoned", minutes = 5, min_amount = 5 }'), ".trigger.min_amount", "belongs to offers"),
+        (offer(trigger='trigger = { on = "receipt", minutes = 5 }'), ".trigger.minutes", 'with on = "clicks"'),
         (offer(worth="worth = {}"), ".worth", "exactly one"),
         (offer(worth="worth = { points = 5, amount_off = 5 }"), ".worth", "exactly one"),
         (offer(worth='worth = { points = 5, unit = "point" }'), ".worth.unit", "points"),
@@ -102,6 +108,34 @@ def test_offer_with_limits_needs_no_advice() -> None:
     assert not [item for item in advice(parse_program(program(offer())).program) if "offers" in item.path]
 
 
+BANDIT = '[offer_choice]\npolicy = "bandit"\n'
+SCORED = LIMITS + '\nmodel = "m"\n'
+
+
+@pytest.mark.parametrize(
+    ("offers", "path", "words"),
+    [
+        ([], "$.offer_choice.policy", "nothing to draw from"),
+        ([offer(SCORED), offer(LIMITS, "tea")], "$.offer_choice.policy", "no channel has two offers with a model"),
+        ([offer(SCORED), offer(SCORED + 'channel = "sms"', "tea")], "$.offer_choice.policy", "nothing to draw from"),
+        ([offer(SCORED), offer(SCORED + 'answer = { outcome = "clicked" }', "tea")], "$.offers[1].answer.outcome", "'clicked' can't be"),
+    ],
+)  # fmt: skip
+def test_draw_that_makes_no_sense_is_a_mistake(offers: list[str], path: str, words: str) -> None:
+    with pytest.raises(InvalidProgram) as caught:
+        parse_program(program(*offers, head=HEAD + BANDIT))
+    ((found, told),) = [(mistake.path, str(mistake)) for mistake in caught.value.mistakes]
+    assert found == path
+    assert words in told
+
+
+def test_draw_among_offers_of_one_channel_is_no_mistake_and_told_as_a_difference() -> None:
+    offers = [offer(SCORED), offer(SCORED, "tea"), offer(SCORED + 'channel = "sms"\nanswer = { outcome = "clicked" }', "bread")]
+    new, old = parse_program(program(*offers, head=HEAD + BANDIT)), parse_program(program(*offers))
+    told = "offer choice: policy is now bandit; it was not given"
+    assert [item.text for item in differences(old.program, new.program)] == [told]
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
@@ -113,6 +147,9 @@ def test_offer_with_limits_needs_no_advice() -> None:
         (offer("budget = 5"), offer("budget = 6"), "offer cheese: budget is 6 instead of 5"),
         (offer(worth="worth = { amount_off = 500 }"), offer(worth="worth = { amount_off = 550 }"),
          "offer cheese: worth amount off is 5.50 instead of 5.00"),
+        (offer(trigger='trigger = { on = "cart_abandoned", minutes = 30 }'),
+         offer(trigger='trigger = { on = "cart_abandoned", minutes = 60 }'),
+         "offer cheese: trigger minutes is 60 instead of 30"),
         (offer("cool_down = { days = 3 }"), offer("cool_down = { hours = 3 }"), None),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from tillstream import __version__
 from tillstream.cli_audience import audience, segments
 from tillstream.cli_ingest import ingest
 from tillstream.cli_keys import audit, keys
+from tillstream.cli_models import models
 from tillstream.cli_offers import offers
 from tillstream.cli_replay import replay
 from tillstream.cli_vouchers import vouchers
@@ -43,6 +44,7 @@ main.add_command(keys)
 main.add_command(audit)
 main.add_command(vouchers)
 main.add_command(offers)
+main.add_command(models)
 main.add_command(webhooks)
 main.add_command(audience)
 main.add_command(segments)

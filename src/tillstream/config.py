@@ -72,6 +72,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         endpoints: path of the file that says where triggers are delivered to; required by the role `deliver`.
         deliver_private: whether endpoints may be at private addresses, loopback among them, and without TLS.
         deliver_metrics: `host:port` on which the role `deliver` serves its figures to Prometheus; empty: nowhere.
+        offers_metrics: the same for the role `offers`.
         log_level: `debug`, `info`, `warning` or `error`.
     """
 
@@ -113,6 +114,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     endpoints: str = ""
     deliver_private: bool = False
     deliver_metrics: MetricsAddress = ""
+    offers_metrics: MetricsAddress = ""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 

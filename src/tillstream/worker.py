@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from typing import Literal, get_args
 
 import faust
@@ -20,6 +21,9 @@ from tillstream.tls import kafka_security, kafka_settings
 Role = Literal["points", "history", "offers", "models", "deliver"]
 ROLES = get_args(Role)
 
+METRICS: dict[Role, str] = {"offers": "offers_metrics", "deliver": "deliver_metrics"}
+"""The setting that says where a role serves its figures to Prometheus."""
+
 
 def worker_settings(config: Config) -> WorkerSettings:
     """The worker's part of the configuration.
@@ -31,11 +35,27 @@ def worker_settings(config: Config) -> WorkerSettings:
     return WorkerSettings(**part_of(config, WorkerSettings), kafka_security=kafka_security(config))
 
 
+def check_metrics_address(setting: str, address: str) -> None:
+    """Raises UsageError where `address` (`host:port`, or empty) can't be listened on."""
+    if not address:
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((host.strip("[]"), int(port)))
+            tried.listen()
+    except (OSError, OverflowError) as error:
+        raise UsageError(f"{setting}: {address} can't be listened on: {error}; name an address of this machine with a free port") from None
+
+
 def run_worker(config: Config, role: Role) -> None:
     """Checks the servers, then works until it is told to stop."""
     targets = load_targets(config) if role == "deliver" else []
     seed = load_seed(config) if role == "points" else None
     settings = worker_settings(config)
+    if role in METRICS:
+        check_metrics_address(METRICS[role], getattr(config, METRICS[role]))
     check_servers(config, role)
     if role == "points" and seed is None and read_shelf(kafka_settings(config)).timetable() is None:
         raise UsageError("no program is published and the setting program is empty: tillstream program publish FILE")
