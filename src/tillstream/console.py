@@ -123,7 +123,7 @@ def show_report(report: dict[str, Any], out: Console | None = None) -> None:
     if report["groups"]:
         out.print(f"members with several accounts: {report['groups']:,}, of which {report['groups_awaiting_tick']:,} await the next tick")
     if report["decisions"] or report["vouchers"]:
-        out.print(f"offers: {report['decisions']:,} decisions; vouchers: {report['vouchers'] or 0:,} codes")
+        out.print(f"decisions on offers: {report['decisions']:,}; voucher codes: {report['vouchers'] or 0:,}")
     for finding in report["findings"]:
         out.print(f"  {finding['check']}: {finding['where']}: expected {finding['expected']}, found {finding['found']}")
     out.print("all balances equal, to the point" if report["ok"] else f"{len(report['findings'])} or more things do not hold")
