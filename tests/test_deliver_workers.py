@@ -145,5 +145,5 @@ def test_worker_whose_metrics_cannot_be_served_says_so_in_one_line(here: Stage, 
             config = structs.replace(config_of(here, tmp_path, {"id": "a", "url": "https://a.example"}), deliver_metrics=address)
             result = CliRunner().invoke(main, ["worker", "--role", "deliver"], env=environment_of(config))
             assert result.exit_code == 2
-            assert f"deliver_metrics: no figures can be served on {address}: {reason}" in result.output
+            assert f"deliver_metrics: {address} can't be listened on: {reason}" in result.output
             assert "Traceback" not in result.output

@@ -46,7 +46,8 @@ def check_metrics_address(setting: str, address: str) -> None:
             tried.bind((host.strip("[]"), int(port)))
             tried.listen()
     except (OSError, OverflowError) as error:
-        raise UsageError(f"{setting}: {address} can't be listened on: {error}; name an address of this machine with a free port") from None
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{setting}: {address} can't be listened on: {reason}; name an address of this machine with a free port") from None
 
 
 def run_worker(config: Config, role: Role) -> None:
@@ -60,11 +61,7 @@ def run_worker(config: Config, role: Role) -> None:
     if role == "points" and seed is None and read_shelf(kafka_settings(config)).timetable() is None:
         raise UsageError("no program is published and the setting program is empty: tillstream program publish FILE")
     logging.getLogger("faust").setLevel(config.log_level.upper())
-    try:
-        app = create_app(settings, seed, role, targets)
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UsageError(f"deliver_metrics: no figures can be served on {config.deliver_metrics}: {reason}") from None
+    app = create_app(settings, seed, role, targets)
     spare_the_collector()
     loop = uvloop.new_event_loop()
     asyncio.set_event_loop(loop)
