@@ -51,6 +51,9 @@ CLAIMED = 0.5
 LESSONS = 150
 """An offer; beyond it models move by hundredths."""
 
+TAUGHT = datetime(2026, 1, 1, tzinfo=UTC)
+"""When all lessons were over, for what is noted of promotions."""
+
 LIST_ITEMS = 6
 
 EVENTS = {
@@ -185,6 +188,6 @@ def champions(each: int = LESSONS) -> tuple[bytes, dict[str, bytes]]:
             learner.offers[lesson.offer_id] = OfferBook([("ftrl", "logistic")[len(learner.offers) % 2]])
         contest = learner.offers[lesson.offer_id].contest
         scores = contest.scores(lesson.features)
-        contest.learn(lesson.features, scores, lesson.outcome, next(iter(scores.values())))
+        contest.learn(lesson.features, scores, lesson.outcome, next(iter(scores.values())), TAUGHT)
     signer = Signer(IDENTITY_KEY.encode())
     return signer.pack(learner, 0), signer.pack_champions(learner, 0)

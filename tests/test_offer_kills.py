@@ -227,7 +227,7 @@ def replayed(here: Stage, timetable: Timetable) -> dict[str, tuple[str, str, str
         consents = dict.fromkeys(("marketing", "personalised", "profiling"), True)
         person = Person(member, member, "", Profile(), consents)
         occasion = Occasioned(happened.source, happened.event_id, happened.at, {match.placed.offer.id: match.why for match in met})
-        fit = verdict([match.placed for match in met], timetable.zone, occasion, person, {}, made[member]).fit
+        fit = verdict([match.placed for match in met], timetable.zone, occasion, person, lambda _: None, made[member]).fit
         if fit:
             first = fit[0].made
             made[member].append(first)
