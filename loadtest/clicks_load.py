@@ -25,14 +25,13 @@ from tillstream.kernels.sealing import seal_event
 from tillstream.kernels.timetable import Timetable
 from tillstream.models.checkpoints import Signer
 from tillstream.models.features.declared import features
-from tillstream.models.features.goods import Goods
+from tillstream.models.features.goods import goods_of
 from tillstream.models.features.purchases import Purchases, bought
 from tillstream.models.features.visits import Visits, seen
 from tillstream.models.learning import Learner, OfferBook
 from tillstream.schemas.clickstream import ClickEvent, decode_click
 from tillstream.schemas.events import MemberEvent, SaleEvent, decode
 from tillstream.schemas.program_file import Versioned, parse_program
-from tillstream.schemas.program_offers import OfferGoods
 from tillstream.sources.generated import SHELF_WEIGHTS, catalogue, receipts
 
 PROGRAM = Path(__file__).with_name("twenty_offers.toml")
@@ -172,11 +171,6 @@ def lessons(each: int) -> Iterator[Taught]:
 def matched(placed: list[Placed], click: ClickEvent, at_ms: int) -> list[Match]:
     """The offers whose triggers agree with a page view."""
     return matches(placed, of_click(click, instant_of(at_ms)))
-
-
-def goods_of(goods: OfferGoods) -> Goods:
-    """An offer's goods as features look at them."""
-    return Goods(tuple(goods.sku or ()), tuple(goods.category or ()))
 
 
 @cache

@@ -21,7 +21,7 @@ from tillstream.kernels.instants import instant_of
 from tillstream.kernels.offer_occasions import ABANDONED, Article, Happened
 from tillstream.models.features.carts import Cart, decode_cart
 from tillstream.models.features.declared import features
-from tillstream.models.features.goods import Goods
+from tillstream.models.features.goods import goods_of
 from tillstream.models.features.purchases import Purchases
 from tillstream.models.features.visits import Visits, decode_visits
 from tillstream.schemas.program_offers import OfferGoods
@@ -128,6 +128,6 @@ def case_of(left: Left, purchases: Purchases | None) -> Case:
     )  # fmt: skip
 
     def featured(goods: OfferGoods, at: datetime) -> dict[str, float]:
-        return features(visits, purchases, Goods(tuple(goods.sku or ()), tuple(goods.category or ())), at)
+        return features(visits, purchases, goods_of(goods), at)
 
     return Case(happened, person.member_id, person.account_id, featured if person.profiled else None)

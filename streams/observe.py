@@ -31,7 +31,7 @@ from tillstream.kernels.instants import instant_ms, instant_of
 from tillstream.kernels.offer_occasions import of_click
 from tillstream.models.features.carts import CHANGES, Cart, carted, decode_cart, encode_cart
 from tillstream.models.features.declared import features
-from tillstream.models.features.goods import Goods
+from tillstream.models.features.goods import Goods, goods_of
 from tillstream.models.features.visits import Visits, arrived, decode_visits, encode_visits, is_flooding, seen, unobserved
 from tillstream.schemas.clickstream import ClickEvent, decode_click
 from tillstream.schemas.events import Malformed
@@ -177,7 +177,7 @@ def case_of(one: Seen, bought: Bought) -> Case | None:
         return None
 
     def featured(goods: OfferGoods, at: datetime) -> dict[str, float]:
-        return one.features(bought, Goods(tuple(goods.sku or ()), tuple(goods.category or ())), at)
+        return one.features(bought, goods_of(goods), at)
 
     happened = of_click(one.arrived.click, instant_of(one.arrived.at_ms))
     return Case(happened, one.person.member_id, one.person.account_id, featured if one.person.profiled else None)

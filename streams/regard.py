@@ -23,7 +23,7 @@ from confluent_kafka import Message
 from tillstream.kernels.instants import instant_ms
 from tillstream.kernels.offer_occasions import of_sale
 from tillstream.models.features.declared import features
-from tillstream.models.features.goods import Goods
+from tillstream.models.features.goods import goods_of
 from tillstream.models.features.purchases import Purchases, bought, brought_back, decode_purchases, encode_purchases
 from tillstream.schemas.events import ROUTED_BYTES_MAX, Malformed, ReturnEvent, SaleEvent, VoidEvent, decode
 from tillstream.schemas.program_offers import OfferGoods
@@ -124,7 +124,7 @@ def case_of(one: Regarded) -> Case | None:
         return None
 
     def featured(goods: OfferGoods, at: datetime) -> dict[str, float]:
-        return features(None, purchases, Goods(tuple(goods.sku or ()), tuple(goods.category or ())), at)
+        return features(None, purchases, goods_of(goods), at)
 
     return Case(of_sale(event), one.person.member_id, one.person.account_id, featured if one.person.profiled else None)
 

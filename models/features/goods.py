@@ -5,6 +5,7 @@ from itertools import compress, repeat
 from typing import NamedTuple
 
 from tillstream.kernels.globs import matches_glob
+from tillstream.schemas.program_offers import OfferGoods
 
 
 class Goods(NamedTuple):
@@ -39,6 +40,11 @@ class Goods(NamedTuple):
         ['dairy', 'fuel']
         """
         return frozenset(top for top in (pattern.partition("/")[0] for pattern in self.category) if "*" not in top)
+
+
+def goods_of(goods: OfferGoods) -> Goods:
+    """An offer's goods."""
+    return Goods(tuple(goods.sku or ()), tuple(goods.category or ()))
 
 
 def matches(patterns: tuple[str, ...], name: str) -> bool:
