@@ -1,6 +1,6 @@
 """What a worker that delivers counts, for Prometheus, on an address of its own (setting `deliver_metrics`)."""
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 
 class DeliveryMetrics:
@@ -11,12 +11,3 @@ class DeliveryMetrics:
         labels = ("endpoint", "outcome")
         self.deliveries = Counter("tillstream_deliveries", "Deliveries by what became of them.", labels, registry=self.registry)
         self.waiting = Gauge("tillstream_deliveries_waiting", "Deliveries that wait for an attempt.", ("endpoint",), registry=self.registry)
-
-    def serve(self, address: str) -> None:
-        """Serves them on `host:port` until the process ends.
-
-        Raises:
-            OSError: the port is taken, or the host is not ours.
-        """
-        host, _, port = address.rpartition(":")
-        start_http_server(int(port), host.strip("[]"), self.registry)

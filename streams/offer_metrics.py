@@ -5,7 +5,7 @@ The figures are those of streams/stats.py, read when Prometheus asks, so that co
 
 from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
@@ -34,12 +34,3 @@ class OfferMetrics(Collector):
                 family = decisions if what in GROUPS else answers if what in ANSWERS else refusals
                 family.add_metric((offer, what), count)
         yield from (decisions, refusals, answers)
-
-    def serve(self, address: str) -> None:
-        """Serves them on `host:port` until the process ends.
-
-        Raises:
-            OSError: the port is taken, or the host is not ours.
-        """
-        host, _, port = address.rpartition(":")
-        start_http_server(int(port), host.strip("[]"), self.registry)

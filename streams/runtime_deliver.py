@@ -12,6 +12,7 @@ from tillstream.sinks.writer import Writer
 from tillstream.streams.agreement import Agreement
 from tillstream.streams.deliver import Deliver
 from tillstream.streams.delivery_metrics import DeliveryMetrics
+from tillstream.streams.figures import serve
 from tillstream.streams.runtime import WorkerSettings
 
 REDIS_S_MAX = 2.0
@@ -31,7 +32,7 @@ class DeliverRuntime:
         self.kafka = {"bootstrap.servers": settings.kafka, **settings.kafka_security}
         self.metrics = DeliveryMetrics()
         if settings.deliver_metrics:
-            self.metrics.serve(settings.deliver_metrics)
+            serve(self.metrics.registry, settings.deliver_metrics)
         self.deliver: Deliver | None = None
 
     async def recover(self, partitions: list[int]) -> dict[int, int]:

@@ -14,6 +14,7 @@ from tillstream.sinks.offer_view import OfferView
 from tillstream.sinks.offers import OfferStore
 from tillstream.streams.abandon import Abandon
 from tillstream.streams.decide import Decide
+from tillstream.streams.figures import serve
 from tillstream.streams.forget import Forget
 from tillstream.streams.learn import Learn
 from tillstream.streams.observe import Observe
@@ -45,7 +46,7 @@ class OffersRuntime(Runtime):
     async def connect(self) -> None:
         await super().connect()
         if self.settings.offers_metrics:
-            OfferMetrics(self.stats).serve(self.settings.offers_metrics)
+            serve(OfferMetrics(self.stats).registry, self.settings.offers_metrics)
         await self.directory_filled()
         self.store = FeatureStore(self.redis)
         posters = await self.programs.start()

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tillstream.embedded.process import HOST, free_port
 from tillstream.errors import UsageError
 from tillstream.kernels.offering import Reason
+from tillstream.streams.figures import serve
 from tillstream.streams.offer_metrics import OfferMetrics
 from tillstream.streams.stats import Stats
 from tillstream.worker import check_metrics_address
@@ -27,7 +28,7 @@ def told(address: str) -> dict[tuple[str, str, str], float]:
 
 def test_metrics_tell_decisions_refusals_and_answers_as_they_stand_when_asked() -> None:
     stats, address = Stats(), f"{HOST}:{free_port()}"
-    OfferMetrics(stats).serve(address)
+    serve(OfferMetrics(stats).registry, address)
     assert told(address) == {}
     for what in ("treated", "treated", "control", "cap_member", "bought", "returned"):
         stats.count_offer("cheese", what)
@@ -56,7 +57,7 @@ def test_metrics_address_that_is_taken_or_not_ours_is_refused_in_one_line() -> N
     address = f"{HOST}:{free_port()}"
     check_metrics_address("offers_metrics", "")
     check_metrics_address("offers_metrics", address)
-    OfferMetrics(Stats()).serve(address)
+    serve(OfferMetrics(Stats()).registry, address)
     for wrong in (address, "192.0.2.1:9465", f"{HOST}:99999"):
         with pytest.raises(UsageError, match=f"offers_metrics: {wrong} can't be listened on"):
             check_metrics_address("offers_metrics", wrong)
