@@ -49,10 +49,7 @@ class Groups:
     async def review(self, accounts: Collection[str]) -> None:
         """Has the next tick look at those of some accounts that hold something."""
         if accounts:
-            places: dict[int, list[str]] = defaultdict(list)
-            for account in await self.units(sorted(accounts)):
-                places[partition_of(account, self.partitions)].append(account)
-            await self.reviews.note(places)
+            await self.reviews.note(self.places(await self.units(sorted(accounts))))
 
     async def told(self, batch: Sequence[AnyRouted]) -> Sequence[AnyRouted]:
         """The batch, what it says of persons as they said it then: on `transactions` there is nothing that erasing could not reach."""
@@ -63,20 +60,22 @@ class Groups:
                 routed.event = registry.told(routed.event)  # type: ignore[arg-type]
         return batch
 
+    def places(self, accounts: Iterable[str]) -> dict[int, list[str]]:
+        """Accounts by their partition, each once."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for account in dict.fromkeys(accounts):
+            found[partition_of(account, self.partitions)].append(account)
+        return found
+
     async def known(self, accounts: Iterable[str]) -> list[str]:
         """Those of some accounts that hold something, or of which rules know something."""
-        places: dict[int, list[str]] = defaultdict(list)
-        for account in dict.fromkeys(accounts):
-            places[partition_of(account, self.partitions)].append(account)
+        places = self.places(accounts)
         return [account for partition, names in places.items() for account in await self.state.known_among(partition, names)]
 
     async def units(self, accounts: Iterable[str]) -> dict[str, Units]:
         """What accounts hold, each in its own partition."""
-        places: dict[int, list[str]] = defaultdict(list)
-        for account in dict.fromkeys(accounts):
-            places[partition_of(account, self.partitions)].append(account)
         found: dict[str, Units] = {}
-        for partition, names in places.items():
+        for partition, names in self.places(accounts).items():
             found |= (await self.state.accounts_at(partition, names))[1]
         return found
 
