@@ -8,7 +8,6 @@ an account again meets events of all its versions.
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date
 from itertools import groupby
-from operator import attrgetter
 
 from tillstream.kernels.asked import asked
 from tillstream.kernels.counting import Counting
@@ -22,7 +21,7 @@ from tillstream.kernels.plain import PlainSale, Scanner
 from tillstream.kernels.posting import Poster
 from tillstream.kernels.recounting import Recount
 from tillstream.kernels.room import Budgets, Table
-from tillstream.kernels.routed import AnyRouted, Outcome, Routed, decoded
+from tillstream.kernels.routed import SCANNED_WITH, AnyRouted, Outcome, Routed, decoded
 from tillstream.kernels.snapshot import Snapshot
 from tillstream.kernels.timetable import NOTHING, Timetable
 from tillstream.schemas.events import ReturnEvent, SaleEvent, SpendingEvent, TakeoverEvent, TickEvent, VoidEvent
@@ -32,8 +31,6 @@ from tillstream.schemas.program_file import Versioned
 
 NOBODY: Collection[str] = ()
 """Where no rule exchanges anything."""
-
-SCANNED_WITH = attrgetter("batch")
 
 POSTERS_MAX = 16
 """Compiled versions that are kept: those of a few years; a receipt older than that costs a compilation."""
@@ -104,8 +101,9 @@ class Posters:
         joined = self.joined(snapshot)
         today = date.fromisoformat(snapshot.as_of) if snapshot.as_of else date.min
         waiting = snapshot.waiting
-        none_late = not (snapshot.as_of or waiting or joined)
-        for routed in [routed for routed in batch if not isinstance(routed, PlainSale)] if none_late else batch:
+        if not (snapshot.as_of or waiting or joined):  # Then no plain sale has any.
+            batch = [routed for routed in batch if not isinstance(routed, PlainSale)]
+        for routed in batch:
             if isinstance(routed, PlainSale):
                 if routed.day < today or routed.key in waiting or routed.account_id in joined:
                     found.add(routed.account_id)

@@ -7,7 +7,6 @@ or `waiting` (its sale has not come) with a ledger record, `duplicate`, or `refu
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from itertools import groupby
-from operator import attrgetter
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -25,7 +24,7 @@ from tillstream.kernels.kin_holds import makes, on_own_account, releases_elsewhe
 from tillstream.kernels.lapsing import due, due_after, tick_posting, written_off
 from tillstream.kernels.occasions import Occasions
 from tillstream.kernels.plain import PlainSale, PlainSales, Scanner
-from tillstream.kernels.routed import AnyRouted, Follow, Outcome, Routed, decoded
+from tillstream.kernels.routed import SCANNED_WITH, AnyRouted, Follow, Outcome, Routed, decoded
 from tillstream.kernels.rules import CompiledRules
 from tillstream.kernels.set_aside import held_points, pending_points
 from tillstream.kernels.snapshot import Returned, Snapshot
@@ -50,8 +49,6 @@ from tillstream.schemas.ledger import Entries, Posting, Refused, Waiting, decode
 from tillstream.schemas.program_file import Versioned
 from tillstream.schemas.programs import Rule
 from tillstream.schemas.receipts import Return, Sale
-
-SCANNED_WITH = attrgetter("batch")
 
 DAYS_MAX = 4_000
 """Local dates whose expiry dates are remembered: ten years of them."""

@@ -1,6 +1,7 @@
 """An event on its way to its account, and what became of it there."""
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import ClassVar, Literal, NamedTuple
 
 from tillstream.kernels.keys import key_of, sale_key_of
@@ -46,6 +47,10 @@ class Follow(NamedTuple):
 
 AnyRouted = Routed | PlainSale
 """A plain sale says the same of itself; only its `event` is decoded anew for whoever asks."""
+
+
+SCANNED_WITH = attrgetter("batch")
+"""The plain sales that an event was scanned with; None: it was decoded."""
 
 
 def decoded(sale: PlainSale) -> Routed:
