@@ -90,11 +90,10 @@ async def restore_offers(
     filled = await view.filled()
     first = 0 if filled is None else filled.offset + 1
     last, missing, triggered = first - 1, 0, Triggered(timetable)
-    blocks = decided_blocks(kafka, first)
+    blocks, receipts, since = decided_blocks(kafka, first), BoughtStore(view.client), now - timedelta(days=KEPT_DAYS_MAX)
     while (block := await asyncio.to_thread(next, blocks, None)) is not None:  # (1)
         missing += await restore_block(view, registry, timetable, [event for event, _ in block.decided], now)
-        since = now - timedelta(days=KEPT_DAYS_MAX)
-        await BoughtStore(view.client).note(bought_of(event) for event in block.bought if event.time > since)
+        await receipts.note(bought_of(event) for event in block.bought if event.time > since)
         for event, appended_ms in block.decided:
             triggered.add(event, appended_ms)
         last = block.last

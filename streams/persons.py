@@ -86,4 +86,3 @@ def identity_of(account: str) -> Identity:
     digest = provisional_digest(account)
     # The hash is of the scheme as well, so that any name of a scheme will do.
     return Identity("member", account) if digest is None else Identity("card", SEALED + digest)
-
