@@ -35,8 +35,3 @@ def add(app: faust.App, transport: Transport, runtime: DeliverRuntime) -> None:
     async def deliver(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.take(batch.partition, batch.messages)
-
-    @app.on_before_shutdown.connect
-    async def stop(*_: Any, **__: Any) -> None:
-        await transport.consumer.wait_empty()
-        await runtime.stop()

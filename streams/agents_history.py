@@ -36,8 +36,3 @@ def add(app: faust.App, transport: Transport, runtime: HistoryRuntime) -> None:
     async def recall(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.recall.recall(batch.messages)
-
-    @app.on_before_shutdown.connect
-    async def stop(*_: Any, **__: Any) -> None:
-        await transport.consumer.wait_empty()
-        await runtime.stop()

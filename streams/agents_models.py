@@ -31,8 +31,3 @@ def add(app: faust.App, transport: Transport, runtime: ModelsRuntime) -> None:
     async def learn(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.learn.learn(batch.messages)
-
-    @app.on_before_shutdown.connect
-    async def stop(*_: Any, **__: Any) -> None:
-        await transport.consumer.wait_empty()
-        await runtime.stop()

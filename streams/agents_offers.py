@@ -60,8 +60,3 @@ def add(app: faust.App, transport: Transport, runtime: OffersRuntime) -> None:
     async def forget(stream: faust.StreamT[Any]) -> None:
         async for batch in stream:
             await runtime.forget.forget(batch.messages)
-
-    @app.on_before_shutdown.connect
-    async def stop(*_: Any, **__: Any) -> None:
-        await transport.consumer.wait_empty()
-        await runtime.stop()

@@ -30,11 +30,6 @@ def add(app: faust.App, transport: Transport, runtime: PointsRuntime) -> None:
 
     transport.assignment_hooks.append(recover)
 
-    @app.on_before_shutdown.connect
-    async def stop(*_: Any, **__: Any) -> None:
-        await transport.consumer.wait_empty()
-        await runtime.stop()
-
     @app.timer(interval=STATS_EVERY_S)  # type: ignore[untyped-decorator]
     async def publish_stats() -> None:
         await runtime.publish_stats()
