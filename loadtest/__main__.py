@@ -23,20 +23,34 @@ RECEIPTS_MAX = 1_000_000
 EPILOG = "Example: python -m loadtest pipeline --receipts 20000 --out pipeline.json"
 
 
-def options(receipts: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """What all tests take; `receipts` is the default load."""
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+OUT = click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+RUNS = click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts.")
+
+
+def together(*options: Decorator) -> Decorator:
+    """Several options as one."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in (
-            click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well."),
-            click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables."),
-            click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts."),
-            click.option("--receipts", type=click.IntRange(1, RECEIPTS_MAX), default=receipts, show_default=True, help="Size of the load."),
-        ):
+        for option in reversed(options):
             command = option(command)
         return command
 
     return decorate
+
+
+def loaded(receipts: int) -> Decorator:
+    """What tests of a load take; `receipts` is the default one."""
+    size = click.option("--receipts", type=click.IntRange(1, RECEIPTS_MAX), default=receipts, show_default=True, help="Size of the load.")
+    return together(OUT, AS_JSON, RUNS, size)
+
+
+def timed(seconds: float) -> Decorator:
+    """What tests at a rate take; `seconds` is the default length of a run."""
+    length = click.option("--seconds", type=click.FloatRange(1, 600), default=seconds, show_default=True, help="Length of each run.")
+    return together(OUT, AS_JSON, RUNS, length)
 
 
 @click.group(epilog=EPILOG)
@@ -60,7 +74,7 @@ def progress(line: str) -> None:
 
 
 @main.command("pipeline", epilog=EPILOG)
-@options(100_000)
+@loaded(100_000)
 @click.option(
     "--program", type=click.Choice(["ten", "fifty", "both"]), default="both", show_default=True,
     help="Ten rules, against peers; fifty rules that look at members; or both.",
@@ -75,7 +89,7 @@ def run_pipeline(receipts: int, runs: int, as_json: bool, out: Path | None, prog
 
 
 @main.command("kernel", epilog="Example: python -m loadtest kernel --json")
-@options(20_000)
+@loaded(20_000)
 def run_kernel(receipts: int, runs: int, as_json: bool, out: Path | None) -> None:
     """Lines per second of the award kernel on one core, against NumPy and the oracle."""
     try:
@@ -86,7 +100,7 @@ def run_kernel(receipts: int, runs: int, as_json: bool, out: Path | None) -> Non
 
 
 @main.command("transport", epilog="Example: python -m loadtest transport --receipts 50000")
-@options(100_000)
+@loaded(100_000)
 def run_transport(receipts: int, runs: int, as_json: bool, out: Path | None) -> None:
     """Records per second through an agent that does nothing: our transport, whole fetches of aiokafka, stock Faust."""
     try:
@@ -97,11 +111,8 @@ def run_transport(receipts: int, runs: int, as_json: bool, out: Path | None) -> 
 
 
 @main.command("lane", epilog="Example: python -m loadtest lane --out lane.json --picture lane.svg")
-@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
+@timed(20.0)
 @click.option("--picture", "svg", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Draw the curve here (SVG).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts.")
-@click.option("--seconds", type=click.FloatRange(1, 600), default=20.0, show_default=True, help="Length of each run.")
 @click.option("--receipts", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Receipts a second.")
 @click.option("--identify", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Members identified a second.")
 @click.option("--quote", type=click.FloatRange(1, 10_000), default=300.0, show_default=True, help="Baskets quoted a second.")
@@ -126,10 +137,7 @@ def run_lane(
 
 
 @main.command("replies", epilog="Example: python -m loadtest replies --seconds 5")
-@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts.")
-@click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True, help="Length of each run.")
+@timed(10.0)
 @click.option("--rate", type=click.IntRange(1, 10_000), default=300, show_default=True, help="Replies a second.")
 @click.option("--kafka", default="", help="Measure by this broker, in place of an embedded one.")
 def run_replies(out: Path | None, as_json: bool, runs: int, seconds: float, rate: int, kafka: str) -> None:
@@ -142,10 +150,7 @@ def run_replies(out: Path | None, as_json: bool, runs: int, seconds: float, rate
 
 
 @main.command("clicks", epilog="Example: python -m loadtest clicks --out clicks.json")
-@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
-@click.option("--runs", type=click.IntRange(1, 99), default=3, show_default=True, help="Runs, of which the median counts.")
-@click.option("--seconds", type=click.FloatRange(1, 600), default=20.0, show_default=True, help="Length of each run.")
+@timed(20.0)
 @click.option("--rate", "per_s", type=click.FloatRange(1, 100_000), default=2_000.0, show_default=True, help="Page views a second.")
 @click.option("--pages", type=click.IntRange(1, 1_000_000), default=40_000, show_default=True, help="Page views of the comparison.")
 @click.option("--partitions", type=click.IntRange(1, 64), default=1, show_default=True, help="Partitions; one worker works on all of them.")
@@ -159,8 +164,8 @@ def run_clicks(out: Path | None, as_json: bool, runs: int, seconds: float, per_s
 
 
 @main.command("propensity", epilog="Example: python -m loadtest propensity --out propensity.json")
-@click.option("--out", type=click.Path(dir_okay=False, writable=True, path_type=Path), help="Write the JSON here as well.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
+@OUT
+@AS_JSON
 @click.option("--seed", type=click.IntRange(0, 2**31), default=propensity.SEED, show_default=True, help="Of the order of lessons.")
 def run_propensity(out: Path | None, as_json: bool, seed: int) -> None:
     """How well models foresee who redeems: The Complete Journey's campaigns, replayed in the order of time; takes minutes."""

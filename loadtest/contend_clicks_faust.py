@@ -21,7 +21,7 @@ import redis.asyncio
 
 from loadtest.clicks_load import MEMBERS, goods_of, matched, program
 from loadtest.contend_faust import CONCURRENCY, create_app
-from loadtest.contender import Clock, Task, read_task
+from loadtest.contender import Clock, Task, read_task, run_app
 from loadtest.load import IDENTITY_KEY, PARTITIONS
 from tillstream.collector import spare_the_collector
 from tillstream.kernels.instants import instant_ms
@@ -103,12 +103,7 @@ async def work(task: Task) -> None:
         app = create_app(task, folder)
         add_agent(app, task, Scores(by_offer), clock, done)
         spare_the_collector()
-        try:
-            await app.start()
-            await done.wait()
-            clock.report()
-        finally:
-            await app.stop()
+        await run_app(app, clock, done)
 
 
 if __name__ == "__main__":

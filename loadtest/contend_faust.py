@@ -12,7 +12,7 @@ from typing import Any
 import faust
 import redis.asyncio
 
-from loadtest.contender import Clock, Task, read_task
+from loadtest.contender import Clock, Task, read_task, run_app
 from loadtest.per_event import PerEvent, check, fill
 from tillstream.collector import spare_the_collector
 from tillstream.installation import SESSION_MS
@@ -71,12 +71,7 @@ async def work(task: Task) -> None:
         app = create_app(task, folder)
         add_agent(app, task, clock, done)
         spare_the_collector()
-        try:
-            await app.start()
-            await done.wait()
-            clock.report()
-        finally:
-            await app.stop()
+        await run_app(app, clock, done)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import Any
 import faust
 
 from loadtest import aiokafka_batches
-from loadtest.contender import Clock, Task
+from loadtest.contender import Clock, Task, run_app
 from tillstream.installation import SESSION_MS
 from tillstream.streams.topics import TRANSACTIONS
 
@@ -58,12 +58,7 @@ async def work(task: Task, driver: str) -> None:
                 if clock.add(size(event)):
                     done.set()
 
-        try:
-            await app.start()
-            await done.wait()
-            clock.report()
-        finally:
-            await app.stop()
+        await run_app(app, clock, done)
 
 
 def main() -> None:

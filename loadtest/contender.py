@@ -5,12 +5,13 @@ from the first record that reaches the contender's code to the last one applied:
 """
 
 import argparse
+import asyncio
 import resource
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -110,6 +111,16 @@ def read_task() -> Task:
     parser.add_argument("--program", default="ten")
     arguments = parser.parse_args()
     return Task(arguments.kafka, arguments.redis, arguments.receipts, arguments.program)
+
+
+async def run_app(app: Any, clock: Clock, done: asyncio.Event) -> None:
+    """Runs a Faust app until its agent is `done`, and reports."""
+    try:
+        await app.start()
+        await done.wait()
+        clock.report()
+    finally:
+        await app.stop()
 
 
 def contend(module: str, *arguments: str) -> Result:
