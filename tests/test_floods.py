@@ -3,8 +3,9 @@
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from time import thread_time
 from typing import Any
 
 import pytest
@@ -62,12 +63,12 @@ def test_visitor_who_flooded_counts_again_in_the_next_minute() -> None:
 
 
 def best_s(work: Callable[[], Any]) -> float:
-    """The shortest of some runs: what others do on this machine only adds."""
+    """The least CPU time of some runs: what others do on this machine only adds."""
     times = []
     for _ in range(7):
-        began = perf_counter()
+        began = thread_time()
         work()
-        times.append(perf_counter() - began)
+        times.append(thread_time() - began)
     return min(times)
 
 
@@ -86,18 +87,21 @@ BAD = {
 
 @pytest.mark.parametrize("raw", BAD.values(), ids=BAD.keys())
 def test_what_is_no_page_view_is_refused_as_fast_as_a_good_one_of_its_size_is_read(raw: bytes) -> None:
+    with pytest.raises(Malformed):
+        decode_click(raw)
+
     def refused() -> None:
         for _ in range(300):
-            with pytest.raises(Malformed):
+            with suppress(Malformed):
                 decode_click(raw)
 
     def read() -> None:
         for _ in range(300):
             decode_click(GOOD)
 
-    # `pytest.raises` and the sentence of the error are in it; a good page view goes on to be folded, looked up and written.
+    # The sentence of the error is in it; a good page view goes on to be folded, looked up and written.
     per_byte = max(1.0, min(len(raw), 65_536) / len(GOOD))
-    assert best_s(refused) < 5 * per_byte * best_s(read)
+    assert best_s(refused) < 4 * per_byte * best_s(read)
 
 
 @pytest.fixture(scope="module")
