@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import msgspec
 import uvloop
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 from msgspec import Struct
 
@@ -32,6 +33,8 @@ from tillstream.gateway.inbox import Inbox
 from tillstream.sinks.redis import connect
 
 WAYS = ("channel", "topic")
+ANSWER_S = 10.0
+
 MISSED_S = 5.0
 """A reply that has not come so long after the last was due never will."""
 
@@ -66,8 +69,7 @@ def run(rate: int, seconds: float, runs: int, bootstrap: str, progress: Callable
     with ExitStack() as stack:
         places = {name: stack.enter_context(server) for name, server in servers.items()}
         addresses = Addresses(bootstrap or places["broker"], places["redis"])
-        admin = AdminClient({"bootstrap.servers": addresses.kafka, "log_level": 0})
-        admin.create_topics([NewTopic(TOPIC, 1, 1)])[TOPIC].result()
+        create_topic(addresses.kafka)
         for number in range(runs):
             for way in WAYS:
                 measured = uvloop.run(measure(way, addresses, servers, rate, round(rate * seconds)))
@@ -75,6 +77,20 @@ def run(rate: int, seconds: float, runs: int, bootstrap: str, progress: Callable
                 p50, p99 = measured.percentile(50), measured.percentile(99)
                 progress(f"run {number + 1}/{runs}  {way:<8}  p50 {p50:6.2f} ms  p99 {p99:6.2f} ms  {measured.missed} missed")
     return report(rate, seconds, runs, results)
+
+
+def create_topic(kafka: str) -> None:
+    """The topic of the second way, unless it is there.
+
+    Raises:
+        VoidRunError: Kafka does not answer, or refuses.
+    """
+    admin = AdminClient({"bootstrap.servers": kafka, "log_level": 0})
+    try:
+        admin.create_topics([NewTopic(TOPIC, 1, 1)], operation_timeout=ANSWER_S, request_timeout=ANSWER_S)[TOPIC].result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+            raise VoidRunError(f"--kafka: the broker at {kafka} does not create the topic {TOPIC}: {error.args[0].str()}") from None
 
 
 async def measure(way: str, addresses: Addresses, servers: Mapping[str, Server], rate: int, replies: int) -> Measured:

@@ -218,3 +218,10 @@ def test_replies_come_by_either_way() -> None:
         assert figures["missed"] == 0
         assert 0 < figures["p50_ms"] <= figures["p99_ms"]
         assert figures["cpu_us_per_reply"].keys() == {"worker", "gateway", "redis", "broker"}
+
+
+def test_replies_by_a_broker_that_is_not_there_say_so_in_one_line() -> None:
+    done = loadtest("replies", "--seconds", "1", "--runs", "1", "--kafka", "127.0.0.1:1")
+    assert done.returncode == 1
+    assert "--kafka: the broker at 127.0.0.1:1 does not create the topic replies" in done.stderr
+    assert "Traceback" not in done.stderr
