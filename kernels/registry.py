@@ -176,14 +176,19 @@ class Registry:
         return event if profile is None else structs.replace(event, data=msgspec.convert({**profile, "identities": []}, Enrolled))
 
     def consents_of(self, member: str) -> dict[str, Any]:
-        """By purpose whether it is agreed to: the latest enrolment's, and what was changed since."""
-        consents: dict[str, Any] = {}
-        for fact in self.members.get(member, ()):
-            if fact.kind == "enrolled":
-                consents = dict(fact.value["consents"])
-            elif fact.kind == "consents":
-                consents |= fact.value
-        return consents
+        """By purpose whether it is agreed to, by what is known of a member."""
+        return consents_in(self.members.get(member, ()))
+
+
+def consents_in(facts: Iterable[Fact]) -> dict[str, Any]:
+    """By purpose whether it is agreed to, by a member's facts in order: the latest enrolment's, and what was changed since."""
+    consents: dict[str, Any] = {}
+    for fact in facts:
+        if fact.kind == "enrolled":
+            consents = dict(fact.value["consents"])
+        elif fact.kind == "consents":
+            consents |= fact.value
+    return consents
 
 
 def member_among(links: Iterable[Fact], until: str) -> str | None:

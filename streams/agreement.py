@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tillstream.kernels.facts import Fact
-from tillstream.kernels.registry import Registry
+from tillstream.kernels.registry import consents_in
 from tillstream.schemas.offers import Triggered
 from tillstream.sinks.directory import Directory
 from tillstream.sinks.redis import REDIS_AWAY
@@ -43,7 +43,5 @@ def standing(facts: Sequence[Fact], purposes: Sequence[str]) -> Standing:
     >>> standing([Fact("1", "enrolled", {"consents": {"marketing": True}}), Fact("2", "consents", {"marketing": False})], ["marketing"])
     'withdrawn'
     """
-    registry = Registry()
-    registry.members[""] = list(facts)
-    consents = registry.consents_of("")
+    consents = consents_in(facts)
     return "agrees" if not facts or all(consents.get(purpose) is True for purpose in purposes) else "withdrawn"

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from confluent_kafka import Message
 
 from tillstream.kernels.facts import Fact, fact_in
-from tillstream.kernels.registry import Registry
+from tillstream.kernels.registry import consents_in
 from tillstream.schemas.registrations import Known, decode_known
 from tillstream.sinks.features import FeatureStore
 from tillstream.sinks.offer_view import OfferView
@@ -54,6 +54,4 @@ def is_erased(known: Known) -> bool:
 
 def agrees(facts: Iterable[Fact]) -> bool:
     """Whether a member agrees to profiling, by some facts of it, in order."""
-    registry = Registry()
-    registry.members[""] = list(facts)
-    return registry.consents_of("").get(PROFILING) is True
+    return consents_in(facts).get(PROFILING) is True
